@@ -1,0 +1,266 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+const (
+	defaultContainerd = "2.4"
+	defaultTool       = "containerd-" + defaultContainerd
+)
+
+// Options say how a node is set up. The zero value is containerd 2.4 with NRI on, as containerd ships it.
+type Options struct {
+	// Containerd is "2.4" (default) or "2.3".
+	Containerd string
+	// Dir is where the node lives; empty: a short path in memory that goes with [Isolate]. A benchmark that wants a
+	// disk names a folder, no longer than 60 characters, because sockets live in it; [Node.Close] empties it.
+	Dir string
+	// RequiredPlugins are names of NRI plugins without which containerd's default validator denies every container.
+	RequiredPlugins []string
+	// PluginRequestTimeout and PluginRegistrationTimeout are NRI's; zero leaves containerd's (2 s and 5 s).
+	PluginRequestTimeout      time.Duration
+	PluginRegistrationTimeout time.Duration
+	// NRISocket is where plugins connect; empty: a path in Dir, in a folder of its own.
+	NRISocket   string
+	NRIDisabled bool
+	// RuntimeHandlers are names, besides "runc", under which runc can be asked for.
+	RuntimeHandlers []string
+	// LogLevel is containerd's; empty: "info".
+	LogLevel string
+}
+
+// Node is a running containerd with its CRI and NRI sockets. Its methods may be called from any goroutine, those that
+// start and stop containerd one at a time.
+type Node struct {
+	options Options
+	dir     string
+	tools   string // the folder of containerd's programs
+	cgroup  string // parent of all its containers
+	cri     *CRI
+
+	mutex      sync.Mutex // guards what follows
+	containerd *Process
+	closed     bool
+}
+
+// StartNode starts containerd and waits until it serves CRI and NRI and has the pause image. It must be called inside
+// [Isolate]; the version's tool must have been named there.
+func StartNode(ctx context.Context, options Options) (*Node, error) {
+	run := os.Getenv(runVariable)
+	if os.Getenv(stageVariable) != stageInside || run == "" {
+		return nil, errors.New("a node would leave processes and mounts on this host: call cluster.Isolate first")
+	}
+	if options.Containerd == "" {
+		options.Containerd = defaultContainerd
+	}
+	if options.LogLevel == "" {
+		options.LogLevel = "info"
+	}
+	tools, err := Tool(ctx, "containerd-"+options.Containerd)
+	if err != nil {
+		return nil, err
+	}
+	dir := options.Dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("/run", "node-"); err != nil {
+			return nil, fmt.Errorf("creating the node's folder: %w", err)
+		}
+	}
+	n := &Node{options: options, dir: dir, tools: tools}
+	n.cgroup = filepath.Join("/", cgroupPrefix, run, filepath.Base(dir))
+	if err := n.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting a node: %w", err), n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	for _, folder := range []string{n.path("hosts"), n.path("cni"), n.path("logs"), n.NRIPluginDir(), n.path("nri", "conf.d")} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(n.path("config.toml"), []byte(n.containerdConfig()), 0o644); err != nil {
+		return err
+	}
+	var err error
+	if n.cri, err = newCRI(n); err != nil {
+		return err
+	}
+	if err := n.StartContainerd(ctx); err != nil {
+		return err
+	}
+	image, err := BusyboxImage("pause")
+	if err != nil {
+		return err
+	}
+	return n.ImportImage(ctx, pauseImage, image)
+}
+
+// CRISocket is where CRI is served, which is also containerd's own API.
+func (n *Node) CRISocket() string { return n.ContainerdSocket() }
+
+// ContainerdSocket is where containerd serves its API; the TTRPC socket is the same path with ".ttrpc".
+func (n *Node) ContainerdSocket() string { return n.path("containerd.sock") }
+
+// NRISocket is where NRI plugins connect.
+func (n *Node) NRISocket() string {
+	if n.options.NRISocket != "" {
+		return n.options.NRISocket
+	}
+	return n.path("nri", "sock", "nri.sock")
+}
+
+// NRIPluginDir is where containerd looks for pre-installed plugins, named "NN-name", when it starts.
+func (n *Node) NRIPluginDir() string { return n.path("nri", "plugins") }
+
+// NRIConfigDir is where containerd looks for the configuration of pre-installed plugins.
+func (n *Node) NRIConfigDir() string { return n.path("nri", "conf.d") }
+
+// StateDir is containerd's state folder.
+func (n *Node) StateDir() string { return n.path("state") }
+
+// RootDir is containerd's root folder: content, snapshots, metadata.
+func (n *Node) RootDir() string { return n.path("root") }
+
+// Dir is the folder in which the whole node lives.
+func (n *Node) Dir() string { return n.dir }
+
+// CRI is the client by which pods and containers are made.
+func (n *Node) CRI() *CRI { return n.cri }
+
+// Containerd is the running process, or the last one.
+func (n *Node) Containerd() *Process {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.containerd
+}
+
+// StartContainerd starts containerd after it was stopped or killed, and waits until CRI and NRI are served.
+func (n *Node) StartContainerd(ctx context.Context) error {
+	ready := func(ctx context.Context) error {
+		if err := n.cri.ready(ctx); err != nil {
+			return err
+		}
+		if n.options.NRIDisabled {
+			return nil
+		}
+		return dial(ctx, n.NRISocket())
+	}
+	command := Command{
+		Path: filepath.Join(n.tools, "containerd"),
+		Args: []string{"--config", n.path("config.toml")},
+		// The shim is found next to containerd, runc where Debian puts it.
+		Env: []string{"PATH=" + n.tools + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Log: n.path("logs", "containerd.log"),
+	}
+	process, err := StartProcess(ctx, command, ready)
+	if err != nil {
+		return err
+	}
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.containerd = process
+	return nil
+}
+
+// StopContainerd ends containerd as an upgrade does: containers and shims go on.
+func (n *Node) StopContainerd(ctx context.Context) error { return n.Containerd().Stop(ctx) }
+
+// KillContainerd ends it as a crash does.
+func (n *Node) KillContainerd() error { return n.Containerd().Kill() }
+
+// RestartContainerd stops containerd and starts it again.
+func (n *Node) RestartContainerd(ctx context.Context) error {
+	if err := n.StopContainerd(ctx); err != nil {
+		return err
+	}
+	return n.StartContainerd(ctx)
+}
+
+// WaitNRI waits until an NRI plugin, by the name that it registers with, is connected and has been synchronized. After
+// a restart it looks at the log of the new containerd only.
+func (n *Node) WaitNRI(ctx context.Context, plugin string) error {
+	return Await(ctx, "NRI plugin "+plugin, func(context.Context) error {
+		log, err := os.ReadFile(n.Containerd().LogFile())
+		if err != nil {
+			return err
+		}
+		return connected(string(log), plugin)
+	})
+}
+
+// connected looks for the last word that containerd said about a plugin. It knows plugins as "NN-name" and logs
+// "plugin \"NN-name\" connected and synchronized", later "connection to plugin \"NN-name\" closed".
+func connected(log, plugin string) error {
+	if start := strings.LastIndex(log, "starting containerd"); start >= 0 {
+		log = log[start:]
+	}
+	in := strings.LastIndex(log, plugin+`\" connected and synchronized`)
+	out := strings.LastIndex(log, plugin+`\" closed`)
+	switch {
+	case in < 0:
+		return errors.New("it has not connected")
+	case out > in:
+		return errors.New("it is disconnected")
+	}
+	return nil
+}
+
+// ImportImage gives the node an image under a name, without a registry.
+func (n *Node) ImportImage(ctx context.Context, reference string, image v1.Image) error {
+	tag, err := name.NewTag(reference)
+	if err != nil {
+		return fmt.Errorf("importing an image: %w", err)
+	}
+	archive, err := os.CreateTemp(n.dir, "import-")
+	if err != nil {
+		return fmt.Errorf("importing an image: %w", err)
+	}
+	defer os.Remove(archive.Name())
+	defer archive.Close()
+	if err := tarball.Write(tag, image, archive); err != nil {
+		return fmt.Errorf("writing image %s: %w", reference, err)
+	}
+	if _, err := n.Ctr(ctx, "images", "import", "--local", archive.Name()); err != nil {
+		return fmt.Errorf("importing image %s: %w", reference, err)
+	}
+	// CRI learns of it by an event.
+	return Await(ctx, "CRI to know image "+reference, func(ctx context.Context) error {
+		_, err := n.cri.ImageID(ctx, reference)
+		return err
+	})
+}
+
+// Ctr runs containerd's own client in the namespace of CRI, and returns its output.
+func (n *Node) Ctr(ctx context.Context, args ...string) (string, error) {
+	args = append([]string{"--address", n.ContainerdSocket(), "--namespace", "k8s.io"}, args...)
+	output, err := exec.CommandContext(ctx, filepath.Join(n.tools, "ctr"), args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ctr: %w: %s", err, strings.TrimSpace(string(output)))
+	}
+	return string(output), nil
+}
+
+func dial(ctx context.Context, socket string) error {
+	connection, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// closeLimit bounds the orderly part of [Node.Close].
+const closeLimit = 60 * time.Second
+
+// Logs returns what containerd and the containers wrote, each file under its name: to be shown when a test fails.
+func (n *Node) Logs() string {
+	var b strings.Builder
+	for _, pattern := range []string{"*.log", "*/*.log"} {
+		files, _ := filepath.Glob(n.path("logs", pattern))
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				content = []byte(err.Error())
+			}
+			name, _ := filepath.Rel(n.path("logs"), file)
+			fmt.Fprintf(&b, "--- %s\n%s\n", name, strings.TrimRight(string(content), "\n"))
+		}
+	}
+	return b.String()
+}
+
+// Close removes all pods, stops containerd and removes the node's folder. Processes or mounts of the node that are left
+// after an orderly stop are an error; they are ended in any case, as they are, silently, when containerd was down
+// already and there was nobody to stop them. A second call does nothing.
+func (n *Node) Close() error {
+	n.mutex.Lock()
+	closed := n.closed
+	n.closed = true
+	n.mutex.Unlock()
+	if closed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	var failures []error
+	orderly := n.Containerd() != nil && n.Containerd().Running()
+	if orderly {
+		// One that a test left paused would not answer.
+		failures = append(failures, n.Containerd().Resume(), n.cri.removePods(ctx), n.Containerd().Stop(ctx))
+		orderly = errors.Join(failures...) == nil
+	}
+	if n.cri != nil {
+		failures = append(failures, n.cri.close())
+	}
+	// Shims end by themselves, shortly after their last container was deleted.
+	if orderly {
+		gone := func(context.Context) error { return n.Leaks() }
+		failures = append(failures, Await(ctx, "the node's shims and mounts to go", gone))
+	}
+	return errors.Join(append(failures, n.endLeftovers(ctx), os.RemoveAll(n.dir))...)
+}
+
+// Leaks returns an error that lists the node's containers, shims, other processes and mounts, if there are any;
+// containerd is one of them while it runs.
+func (n *Node) Leaks() error {
+	processes, err := n.processes()
+	if err != nil {
+		return err
+	}
+	mounts, err := n.mounts()
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, process := range processes {
+		failures = append(failures, fmt.Errorf("process %d is left: %s", process.pid, process.command))
+	}
+	for _, mount := range mounts {
+		failures = append(failures, fmt.Errorf("mount is left: %s", mount))
+	}
+	return errors.Join(failures...)
+}
+
+func (n *Node) endLeftovers(ctx context.Context) error {
+	return Await(ctx, "leftovers of the node to end", func(context.Context) error {
+		processes, err := n.processes()
+		if err != nil {
+			return err
+		}
+		for _, process := range processes {
+			if err := unix.Kill(process.pid, syscall.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("killing %s: %w", process.command, err)
+			}
+		}
+		mounts, err := n.mounts()
+		if err != nil {
+			return err
+		}
+		// Later mounts may lie in or over earlier ones.
+		for _, mount := range slices.Backward(mounts) {
+			if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmounting %s: %w", mount, err)
+			}
+		}
+		return n.Leaks()
+	})
+}
+
+type nodeProcess struct {
+	pid     int
+	command string
+}
+
+// processes returns what runs in a cgroup of the node's containers, or was started with a path in the node's folder, as
+// shims are.
+func (n *Node) processes() ([]nodeProcess, error) {
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var found []nodeProcess
+	for _, folder := range folders {
+		pid, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		// What cannot be read has ended in the meantime; a zombie, which has an empty command line, is about to.
+		command, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
+		if len(command) == 0 {
+			continue
+		}
+		cgroups, _ := os.ReadFile(filepath.Join(folder, "cgroup"))
+		if strings.Contains(string(cgroups), n.cgroup+"/") || strings.Contains(string(command), n.dir+"/") {
+			line := strings.TrimRight(strings.ReplaceAll(string(command), "\x00", " "), " ")
+			found = append(found, nodeProcess{pid: pid, command: line})
+		}
+	}
+	return found, nil
+}
+
+// mounts returns the mount points in the node's folder, in the order in which they were made.
+func (n *Node) mounts() ([]string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("reading mounts: %w", err)
+	}
+	var found []string
+	for line := range strings.Lines(string(table)) {
+		// Fields are those of proc_pid_mountinfo(5): ID, parent, device, root, mount point.
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], n.dir+"/") {
+			found = append(found, fields[4])
+		}
+	}
+	return found, nil
+}
