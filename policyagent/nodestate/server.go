@@ -1,0 +1,156 @@
+package nodestate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// maxRequests is how many requests are served at once. A node creates a few containers at a time.
+	maxRequests = 64
+	// maxConns leaves room for connections that wait for a request.
+	maxConns = 2 * maxRequests
+
+	// maxWait bounds one request. The agent's own deadline for a fetch is much shorter.
+	maxWait      = time.Minute
+	readTimeout  = 5 * time.Second
+	idleTimeout  = time.Minute
+	stopDuration = 2 * time.Second
+)
+
+// Fetcher does what a FetchRequest asks. It returns when the records are written or the context ends.
+type Fetcher interface {
+	Fetch(context.Context, FetchRequest) (FetchResponse, error)
+}
+
+// Serve answers requests until the context ends, and returns nil then. It closes the listener and leaves no
+// goroutine behind.
+func Serve(ctx context.Context, l net.Listener, f Fetcher) error {
+	h := &handler{fetcher: f, slots: make(chan struct{}, maxRequests)}
+	mux := http.NewServeMux()
+	mux.Handle("POST "+fetchPath, h)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      maxWait + readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    8 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(newLimitedListener(l, maxConns)) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving the socket: %w; restart the policy agent", errors.Join(err, server.Close()))
+	case <-ctx.Done():
+	}
+	// The requests' contexts have ended too, so they are about to be answered.
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopDuration)
+	defer cancel()
+	err := server.Shutdown(stop)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("closing the socket: %w", err)
+	}
+	return nil
+}
+
+type handler struct {
+	fetcher Fetcher
+	slots   chan struct{}
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d requests are being served already: ask again later", maxRequests))
+		return
+	}
+	data, err := io.ReadAll(io.LimitReader(req.Body, MaxMessage+1))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, errors.New("the request could not be read to its end: send it again"))
+		return
+	}
+	r, err := parseFetchRequest(data)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), maxWait)
+	defer cancel()
+	answer, err := h.fetcher.Fetch(ctx, r)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	answer.Failures = boundFailures(answer.Failures)
+	reply(w, http.StatusOK, answer)
+}
+
+func refuse(w http.ResponseWriter, status int, err error) {
+	reply(w, status, errorResponse{Error: clip(err.Error(), MaxFailure)})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		status, data = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(data) // whoever asked may have left
+}
+
+// limitedListener holds back connections beyond a number. They wait in the kernel's queue, which is bounded too.
+type limitedListener struct {
+	net.Listener
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newLimitedListener(l net.Listener, n int) *limitedListener {
+	return &limitedListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limitedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
