@@ -1,0 +1,317 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+const (
+	// decisionsKept bounds the memory for verified decisions: about 300 bytes each.
+	decisionsKept = 32_768
+	// denialKept is how long a denial is repeated from memory. Short: a signature may arrive any moment.
+	denialKept = 3 * time.Second
+	// nameKept is how long a decision is kept that rests on a name (allow-list, tag) instead of a digest.
+	nameKept = 30 * time.Second
+	// negativeFresh is how long "no attestation that suffices" is believed before the agent is asked again.
+	negativeFresh = 5 * time.Second
+	// maxVolumeNames bounds the names that are tried for an image volume, of which only the digest is known.
+	maxVolumeNames = 64
+)
+
+// decision is a verdict and what this node makes of it.
+type decision struct {
+	verdict verifier.Verdict
+	image   string
+	// message is what the runtime is told when the container is not admitted.
+	message string
+	// chain is what the container's snapshot has to rest on. Ignored if unbound: the verdict does not depend on the
+	// content then.
+	chain   string
+	unbound bool
+	expires time.Time // zero: as long as the rules stay the same
+	// generation is that of the rules that it was made under.
+	generation uint64
+}
+
+func (d *decision) admits() bool { return d != nil && d.verdict.Admits() }
+
+// decisionKey is everything that a decision depends on.
+type decisionKey struct {
+	generation                uint64
+	namespace, image, handler string
+	bound                     bound
+}
+
+// fetcher asks the policy agent to get attestations into the node's state.
+type fetcher interface {
+	Fetch(ctx context.Context, req nodestate.FetchRequest) (nodestate.FetchResponse, error)
+}
+
+// recordReader reads attestations from the node's state.
+type recordReader interface {
+	Attestations(repository string, d verifier.Digest) (nodestate.Record, error)
+}
+
+// decider answers what may run here.
+type decider struct {
+	rules    *ruleStore
+	contents *contents
+	records  recordReader
+	agent    fetcher
+	budget   *waitBudget
+	kept     *lru.Cache[decisionKey, *decision]
+	prompts  chan struct{} // bounds the fetches that are asked for without waiting
+	counters *counters
+}
+
+// remembered returns a decision from memory, or nil. It neither blocks nor allocates.
+func (d *decider) remembered(s *subject, now time.Time) *decision {
+	if s.checkpoint || len(s.volumes) > 0 {
+		return nil
+	}
+	made, ok := d.kept.Get(decisionKey{d.rules.load().generation, s.namespace, s.image, s.handler, s.bound})
+	if !ok || !made.expires.IsZero() && now.After(made.expires) {
+		return nil
+	}
+	return made
+}
+
+// decide answers for the container's image and then for each image volume. It returns the first decision that does
+// not admit, or the one for the image. ctx carries the deadline.
+func (d *decider) decide(ctx context.Context, s *subject, now time.Time) *decision {
+	r := d.rules.load()
+	made := d.image(ctx, r, s, now)
+	for _, v := range s.volumes {
+		if !made.admits() {
+			break
+		}
+		if dv := d.volume(ctx, r, s, v, now); !dv.admits() {
+			return dv
+		}
+	}
+	return made
+}
+
+func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time) *decision {
+	c := &content{ctx: ctx, contents: d.contents, bound: s.bound}
+	made := d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: s.image, RuntimeHandler: s.handler, Now: now}, c)
+	if s.checkpoint && !made.unbound {
+		made.verdict = verifier.Verdict{Outcome: verifier.Denied, Reason: verifier.Checkpoint, Detail: textCheckpoint, DryRun: made.verdict.DryRun}
+		made.message = verifier.Message(made.image, made.verdict)
+	}
+	if made.admits() && !made.unbound {
+		if err := d.bind(ctx, made, s.bound); err != nil {
+			made = couldNotTell(s.image, r.generation, verifier.RuntimeFailed, err.Error())
+		}
+	}
+	switch {
+	case s.checkpoint, made.verdict.Outcome == verifier.CouldNotTell:
+		return made // failures are never remembered
+	case made.verdict.Outcome == verifier.Denied:
+		made.expires = now.Add(denialKept)
+	case made.verdict.Reason == verifier.AllowListed || restsOnName(s.image) && !made.unbound:
+		made.expires = now.Add(nameKept)
+	}
+	d.kept.Add(decisionKey{r.generation, s.namespace, s.image, s.handler, s.bound}, made)
+	return made
+}
+
+// restsOnName says whether the reference has no digest, so that what it means can change.
+func restsOnName(image string) bool {
+	ref, err := verifier.ParseReference(image)
+	return err != nil || ref.Digest == ""
+}
+
+// bind notes which layers the container's snapshot has to rest on.
+func (d *decider) bind(ctx context.Context, made *decision, b bound) error {
+	if b.config == "" {
+		made.chain = b.chain
+		return nil
+	}
+	var err error
+	made.chain, err = d.contents.chain(ctx, b.config)
+	return err
+}
+
+// judge applies the rules, and once more after the agent was asked for what was missing.
+func (d *decider) judge(ctx context.Context, r *rules, req verifier.Request, c verifier.Content) *decision {
+	if r.broken != "" {
+		return couldNotTell(req.Image, r.generation, verifier.NoSnapshot, r.broken)
+	}
+	look := &lookup{records: d.records, now: req.Now}
+	v := r.Decide(req, c, look)
+	if v.Outcome != verifier.Allowed && len(look.wanted) > 0 {
+		if err := d.fetch(ctx, look.wanted, req.Now); err != nil {
+			look.failure = err
+		}
+		look.again()
+		v = r.Decide(req, c, look)
+	}
+	if v.Reason == verifier.NoSnapshot && r.stateProblem != "" {
+		v.Detail = r.stateProblem
+	}
+	made := &decision{verdict: v, image: req.Image, generation: r.generation}
+	// A verdict that says nothing about the content (or is let through in spite of it) binds nothing.
+	made.unbound = v.Outcome == verifier.Allowed && (v.Reason == verifier.NoPolicy || v.Reason == verifier.Bootstrapping) ||
+		v.Outcome != verifier.Allowed && v.DryRun
+	if v.Outcome != verifier.Allowed {
+		made.message = verifier.Message(req.Image, v)
+	}
+	return made
+}
+
+// fetch asks the agent for what is missing, within the budget. It returns why not everything is there now.
+func (d *decider) fetch(ctx context.Context, wanted []nodestate.FetchRequest, now time.Time) error {
+	wait := d.budget.available(now)
+	if wait <= 0 {
+		d.counters.budgetEmpty.Inc()
+		for _, w := range wanted {
+			d.prompt(w)
+		}
+		return errors.New(textFetchGoesOn)
+	}
+	start := time.Now()
+	defer func() { d.budget.spend(time.Since(start)) }()
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for _, w := range wanted {
+		d.counters.fetches.Inc()
+		_, err := d.agent.Fetch(ctx, w)
+		switch {
+		case ctx.Err() != nil:
+			return errors.New(textFetchGoesOn)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// prompt asks for a fetch without waiting for it.
+func (d *decider) prompt(w nodestate.FetchRequest) {
+	select {
+	case d.prompts <- struct{}{}:
+	default:
+		return // enough are on their way; the next try asks again
+	}
+	go func() {
+		defer func() { <-d.prompts }()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _ = d.agent.Fetch(ctx, w) // whatever comes of it shows in the node's state
+	}()
+}
+
+// volume answers for an image volume. containerd tells the digest and no name, so every name that the digest has on
+// this node is tried: the content is what counts.
+func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolume, now time.Time) *decision {
+	c := &content{ctx: ctx, contents: d.contents}
+	names := []string{"sha256:" + v.target.Hex()}
+	snap, err := d.contents.store.snapshot(ctx, v.key)
+	if err == nil {
+		c.bound.chain = snap.parent
+		names, err = d.namesOf(ctx, v.target, names)
+	}
+	var view verifier.Content = c
+	if err != nil {
+		view = failedContent{fmt.Errorf("identify the image volume: %w", err)}
+	}
+	var made *decision
+	for _, name := range names {
+		made = d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: name, RuntimeHandler: s.handler, Now: now}, view)
+		if made.admits() {
+			return made
+		}
+	}
+	return made
+}
+
+// namesOf returns the references under which the digest is known here, digests before tags, and fallback if there
+// are none.
+func (d *decider) namesOf(ctx context.Context, target verifier.Digest, fallback []string) ([]string, error) {
+	records, err := d.contents.store.images(ctx)
+	if err != nil {
+		return fallback, err
+	}
+	var byDigest, byName []string
+	seen := map[string]bool{}
+	for _, rec := range records {
+		ref, err := verifier.ParseReference(rec.name)
+		if err != nil || rec.target != target || len(byName) >= maxVolumeNames {
+			continue
+		}
+		if pinned := ref.Repository + "@" + string(target); !seen[pinned] {
+			seen[pinned] = true
+			byDigest = append(byDigest, pinned)
+		}
+		byName = append(byName, rec.name)
+	}
+	if len(byName) == 0 {
+		return fallback, nil
+	}
+	return append(byDigest, byName...), nil
+}
+
+// failedContent is content that could not be identified.
+type failedContent struct{ err error }
+
+func (f failedContent) Digests(verifier.Reference) ([]verifier.Digest, error) { return nil, f.err }
+func (f failedContent) Named(verifier.Reference) (bool, error)                { return false, f.err }
+
+// couldNotTell is the decision when no verdict was possible.
+func couldNotTell(image string, generation uint64, reason verifier.Reason, detail string) *decision {
+	v := verifier.Verdict{Outcome: verifier.CouldNotTell, Reason: reason, Detail: detail}
+	return &decision{verdict: v, image: image, message: verifier.Message(image, v), generation: generation}
+}
+
+// lookup reads attestations from the node's state and notes what the agent should be asked for.
+type lookup struct {
+	records recordReader
+	now     time.Time
+	wanted  []nodestate.FetchRequest
+	asked   bool
+	failure error // why asking the agent did not help
+}
+
+// again prepares for the second and last round, in which nothing further is asked for.
+func (l *lookup) again() { l.asked = true }
+
+// Attestations implements verifier.Attestations.
+func (l *lookup) Attestations(repository string, d verifier.Digest) ([]verifier.Attestation, error) {
+	rec, err := l.records.Attestations(repository, d)
+	switch {
+	case err != nil:
+		// Absent and damaged records are the same to us: neither says that there is no attestation.
+		l.want(repository, d)
+		if l.failure != nil {
+			return nil, l.failure
+		}
+		return nil, fmt.Errorf("read its attestations from the node's state: %w", err)
+	case len(rec.Failures) > 0:
+		l.want(repository, d)
+		return rec.Attestations, errors.New(rec.Failures[0])
+	case l.now.Sub(rec.FetchedAt) > negativeFresh || rec.FetchedAt.After(l.now):
+		l.want(repository, d) // used only if the image is not admitted
+	}
+	return rec.Attestations, nil
+}
+
+func (l *lookup) want(repository string, d verifier.Digest) {
+	if l.asked {
+		return
+	}
+	for i := range l.wanted {
+		if l.wanted[i].Repository == repository {
+			l.wanted[i].Digests = append(l.wanted[i].Digests, d)
+			return
+		}
+	}
+	l.wanted = append(l.wanted, nodestate.FetchRequest{Repository: repository, Digests: []verifier.Digest{d}})
+}

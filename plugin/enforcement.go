@@ -1,0 +1,130 @@
+package plugin
+
+import (
+	"time"
+)
+
+// Modes of enforcement, as `kritis status` and the metric name them.
+const (
+	// ModeEnforcing: whatever happens to the plugin, nothing starts unchecked.
+	ModeEnforcing = "enforcing"
+	// ModeBestEffort: containers start unchecked while the plugin is stalled or absent.
+	ModeBestEffort = "best effort"
+	// ModeWaiting: not registered with the runtime.
+	ModeWaiting = "waiting"
+)
+
+// recentKept bounds the refusals that `kritis status` shows.
+const recentKept = 20
+
+// assess notes whether the runtime requires us, and says so at start.
+func (p *Plugin) assess(required bool, gaps []gap) {
+	p.state.mu.Lock()
+	p.state.required, p.state.gaps = required, gaps
+	p.state.mu.Unlock()
+	for _, g := range gaps {
+		p.log.Warn("enforcement is best effort", "code", g.Code, "why", g.Text)
+	}
+	p.publish()
+}
+
+func (p *Plugin) setWaiting(waiting bool) {
+	p.state.mu.Lock()
+	p.state.waiting = waiting
+	p.state.mu.Unlock()
+	p.publish()
+}
+
+// connected notes the runtime that configures us.
+func (p *Plugin) connected(info runtimeInfo) {
+	p.state.mu.Lock()
+	p.state.runtime = info
+	p.state.mu.Unlock()
+	if !info.Validators {
+		p.log.Warn("enforcement is best effort", "code", codeNoValidators, "why", textNoValidators, "runtime", info.Name, "version", info.Version, "nri", info.NRI)
+	}
+}
+
+func (p *Plugin) synchronized(containers int) {
+	p.state.mu.Lock()
+	p.state.found = containers
+	p.state.mu.Unlock()
+}
+
+func (p *Plugin) registered() {
+	p.state.mu.Lock()
+	p.state.registered, p.state.since, p.state.lastError = true, time.Now(), ""
+	info, found := p.state.runtime, p.state.found
+	p.state.mu.Unlock()
+	p.counters.connections.Inc()
+	mode, _ := p.mode()
+	p.log.Info("registered with the runtime", "runtime", info.Name, "version", info.Version, "nri", info.NRI, "mode", mode,
+		"decisionTime", info.decisionTime(), "containersRunningAlready", found)
+	p.publish()
+	if p.cfg.OnRegistered != nil {
+		p.cfg.OnRegistered()
+	}
+}
+
+func (p *Plugin) disconnected(err error) {
+	p.state.mu.Lock()
+	changed := p.state.registered || p.state.lastError != err.Error()
+	p.state.registered, p.state.lastError = false, err.Error()
+	p.state.mu.Unlock()
+	if changed {
+		p.log.Warn("not registered with the runtime, trying again", "why", err)
+	}
+	p.publish()
+}
+
+// mode returns how far enforcement can be relied on now, and why it is not further.
+func (p *Plugin) mode() (string, []gap) {
+	p.state.mu.Lock()
+	defer p.state.mu.Unlock()
+	gaps := p.state.gaps
+	if p.state.registered && !p.state.runtime.Validators {
+		gaps = append([]gap{{codeNoValidators, textNoValidators}}, gaps...)
+	}
+	switch {
+	case !p.state.registered && !p.state.required:
+		return ModeWaiting, gaps
+	case len(gaps) > 0:
+		return ModeBestEffort, gaps
+	default:
+		return ModeEnforcing, nil
+	}
+}
+
+// publish shows the mode in the metric.
+func (p *Plugin) publish() {
+	mode, gaps := p.mode()
+	p.counters.enforcing.Reset()
+	if len(gaps) == 0 {
+		p.counters.enforcing.WithLabelValues(mode, "").Set(1)
+	}
+	for _, g := range gaps {
+		p.counters.enforcing.WithLabelValues(mode, g.Code).Set(1)
+	}
+	r := p.rules.load()
+	p.counters.generation.Set(float64(r.policy.Generation))
+	if !r.policy.WrittenAt.IsZero() {
+		p.counters.policyTime.Set(float64(r.policy.WrittenAt.Unix()))
+	}
+}
+
+// refused logs a container that did not pass and keeps it for `kritis status`.
+func (p *Plugin) refused(e entry) {
+	line := e.line(p.rules.load().policy.Generation)
+	p.state.mu.Lock()
+	p.state.recent = append(p.state.recent, line)
+	if len(p.state.recent) > recentKept {
+		p.state.recent = p.state.recent[len(p.state.recent)-recentKept:]
+	}
+	p.state.mu.Unlock()
+	msg := "container denied"
+	if line.Admitted {
+		msg = "dry run: container let through although its image fails"
+	}
+	p.log.Warn(msg, "namespace", line.Namespace, "pod", line.Pod, "container", line.Container, "image", line.Image, "place", line.Place,
+		"outcome", line.Verdict.Outcome.String(), "reason", string(line.Verdict.Reason), "why", line.Verdict.Detail)
+}

@@ -1,0 +1,219 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// Config is where the plugin finds the world. Empty paths take the defaults of `kritis plugin`.
+type Config struct {
+	StateDir         string
+	FloorFile        string
+	NRISocket        string
+	ContainerdSocket string
+	ContainerdConfig string
+	AgentSocket      string
+	// StatusSocket serves `kritis status`, `kritis explain` and metrics; empty: nothing is served.
+	StatusSocket string
+	// AuditLog is the file for decisions; empty: none is written.
+	AuditLog string
+	// Snapshotters are the accepted ones, the usual one first. Lazy ones do not verify what they serve.
+	Snapshotters []string
+	// FetchBudget is how long one container may wait for the agent.
+	FetchBudget time.Duration
+	Required    Required
+	// OnRegistered, if set, is called after each registration with the runtime.
+	OnRegistered func()
+	Version      string
+	Log          *slog.Logger
+}
+
+// WithDefaults fills in what is empty and not meaningful when empty.
+func (c Config) WithDefaults() Config {
+	or := func(s *string, d string) {
+		if *s == "" {
+			*s = d
+		}
+	}
+	or(&c.StateDir, nodestate.DefaultDir)
+	or(&c.FloorFile, "/etc/kritis/floor.yaml")
+	or(&c.NRISocket, "/var/run/nri/nri.sock")
+	or(&c.ContainerdSocket, "/run/containerd/containerd.sock")
+	or(&c.ContainerdConfig, "/etc/containerd/config.toml")
+	or(&c.AgentSocket, nodestate.DefaultSocket)
+	or((*string)(&c.Required), string(RequiredAuto))
+	if len(c.Snapshotters) == 0 {
+		c.Snapshotters = []string{"overlayfs", "native"}
+	}
+	if c.FetchBudget == 0 {
+		c.FetchBudget = 800 * time.Millisecond
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Plugin enforces policy on one node. Use New.
+type Plugin struct {
+	*decider
+	cfg   Config
+	log   *slog.Logger
+	store *containerdStore
+	audit *audit
+	state connectionState
+}
+
+// connectionState is how we stand with the runtime.
+type connectionState struct {
+	mu         sync.Mutex
+	registered bool
+	since      time.Time
+	started    time.Time
+	waiting    bool // for a first policy snapshot
+	required   bool
+	gaps       []gap
+	runtime    runtimeInfo
+	lastError  string
+	found      int // containers that ran already when we registered
+	recent     []AuditLine
+}
+
+// New returns a plugin that is complete, or an error. It reads the node's state, connects to nothing yet.
+func New(cfg Config) (*Plugin, error) {
+	cfg = cfg.WithDefaults()
+	switch cfg.Required {
+	case RequiredAuto, RequiredYes, RequiredNo:
+	default:
+		return nil, fmt.Errorf("--required is %q, must be auto, yes or no", cfg.Required)
+	}
+	if cfg.FetchBudget < 0 {
+		return nil, fmt.Errorf("--fetch-budget is negative: name a time such as 800ms")
+	}
+	store, err := newContainerdStore(cfg.ContainerdSocket, cfg.Snapshotters)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{cfg: cfg, log: cfg.Log, store: store, state: connectionState{started: time.Now()}}
+	p.decider, err = newDecider(store, stateRecords{cfg.StateDir}, nodestate.NewClient(cfg.AgentSocket), cfg.FetchBudget,
+		newRuleStore(cfg.StateDir, cfg.FloorFile, cfg.Log))
+	if err != nil {
+		return nil, errors.Join(err, store.close())
+	}
+	p.audit = newAudit(cfg.AuditLog, p.counters, cfg.Log, func() uint64 { return p.rules.load().policy.Generation })
+	return p, nil
+}
+
+// newDecider puts the parts together that decide; the plugin adds the runtime.
+func newDecider(store runtimeStore, records recordReader, agent fetcher, budget time.Duration, rules *ruleStore) (*decider, error) {
+	contents, err := newContents(store)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := lru.New[decisionKey, *decision](decisionsKept)
+	if err != nil {
+		return nil, err
+	}
+	return &decider{
+		rules: rules, contents: contents, records: records, agent: agent, budget: newWaitBudget(budget),
+		kept: kept, prompts: make(chan struct{}, 64), counters: newCounters(),
+	}, nil
+}
+
+// stateRecords reads attestations from the state folder, which may come and go.
+type stateRecords struct{ dir string }
+
+func (s stateRecords) Attestations(repository string, d verifier.Digest) (nodestate.Record, error) {
+	reader, err := nodestate.Open(s.dir)
+	if err != nil {
+		return nodestate.Record{}, err
+	}
+	return reader.Attestations(repository, d)
+}
+
+// Run enforces until ctx ends. It returns an error only for what a restart may cure.
+func (p *Plugin) Run(ctx context.Context) error {
+	defer p.store.close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.rules.run(ctx) })
+	group.Go(func() error { p.audit.run(ctx); return nil })
+	if p.cfg.StatusSocket != "" {
+		group.Go(func() error { return p.serveStatus(ctx) })
+	}
+	group.Go(func() error {
+		required, gaps := p.cfg.required(ctx)
+		p.assess(required, gaps)
+		if !required && !p.waitForPolicy(ctx) {
+			return nil
+		}
+		return p.serve(ctx)
+	})
+	return group.Wait()
+}
+
+// waitForPolicy stays away from the runtime until there is something to enforce: a plugin that nobody requires must
+// not stop a node that it knows nothing about. It returns false if ctx ended first.
+func (p *Plugin) waitForPolicy(ctx context.Context) bool {
+	select {
+	case <-p.rules.arrived:
+		return true
+	default:
+	}
+	p.log.Warn("no policy snapshot has arrived on this node yet: not registering with the runtime until one does", "stateDir", p.cfg.StateDir)
+	p.setWaiting(true)
+	defer p.setWaiting(false)
+	select {
+	case <-p.rules.arrived:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// decideBound decides on a container once it is known what the runtime binds to it.
+func (p *Plugin) decideBound(ctx context.Context, info runtimeInfo, s *subject, now time.Time) *decision {
+	if s.bound.config == "" && info.ImageField {
+		return p.unidentified(ctx, s, now, errors.New(textNoIdentity))
+	}
+	if s.bound.config == "" {
+		snap, err := p.contents.store.snapshot(ctx, s.containerID)
+		if errors.Is(err, errAbsent) {
+			err = errors.New(textNoSnapshot)
+		}
+		if err != nil {
+			return p.unidentified(ctx, s, now, err)
+		}
+		s.bound.chain = snap.parent
+	}
+	if made := p.remembered(s, now); made != nil {
+		return made
+	}
+	return p.decide(ctx, s, now)
+}
+
+// unidentified decides on a container of which nobody knows what it runs. Where no policy asks, it may.
+func (p *Plugin) unidentified(ctx context.Context, s *subject, now time.Time, why error) *decision {
+	r := p.rules.load()
+	return p.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: s.image, RuntimeHandler: s.handler, Now: now}, failedContent{why})
+}
+
+// record counts, logs and keeps a decision. The second look is logged only if it did not agree.
+func (p *Plugin) record(e entry) {
+	p.counters.count(e.at, &e.decision.verdict, e.took)
+	if e.decision.verdict.Outcome != verifier.Allowed {
+		p.refused(e)
+	} else if e.at == placeStart {
+		return
+	}
+	p.audit.add(e)
+}

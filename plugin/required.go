@@ -1,0 +1,57 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
+)
+
+// Required is whether the runtime refuses containers while the plugin is absent.
+type Required string
+
+const (
+	// RequiredAuto reads it from the runtime's configuration file.
+	RequiredAuto Required = "auto"
+	RequiredYes  Required = "yes"
+	RequiredNo   Required = "no"
+)
+
+// gap is a reason why enforcement is best effort.
+type gap struct {
+	Code string `json:"code"`
+	Text string `json:"text"`
+}
+
+// requiredBy reads containerd's configuration, as containerd does, imports included. It says whether the named
+// plugin is required, and what speaks against relying on that.
+func requiredBy(ctx context.Context, path, plugin string) (bool, []gap) {
+	cfg := config.Config{Version: 3}
+	if err := config.LoadConfig(ctx, path, &cfg); err != nil {
+		return false, []gap{{codeUnknown, textRequiredError + err.Error() + "; name the runtime's configuration file with --containerd-config"}}
+	}
+	nri, _ := cfg.Plugins["io.containerd.nri.v1.nri"].(map[string]any)
+	validator, _ := nri["default_validator"].(map[string]any)
+	enabled, _ := validator["enable"].(bool)
+	names, _ := validator["required_plugins"].([]any)
+	if !enabled || !slices.ContainsFunc(names, func(n any) bool { return fmt.Sprint(n) == plugin }) {
+		return false, []gap{{codeNotRequired, textNotRequired}}
+	}
+	if tolerate, _ := validator["tolerate_missing_plugins_annotation"].(string); tolerate != "" {
+		return true, []gap{{codeTolerated, textTolerated}}
+	}
+	return true, nil
+}
+
+// required resolves the choice of the operator.
+func (c *Config) required(ctx context.Context) (bool, []gap) {
+	switch c.Required {
+	case RequiredYes:
+		return true, nil
+	case RequiredNo:
+		return false, []gap{{codeNotRequired, textNotRequired}}
+	default:
+		return requiredBy(ctx, c.ContainerdConfig, Name)
+	}
+}

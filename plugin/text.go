@@ -1,0 +1,24 @@
+package plugin
+
+// What people read when a decision was not the verifier's own stands here, one line each: what, why, what next.
+const (
+	textFetchGoesOn = "its attestations are still being fetched; nothing to do: the next try finds them, unless the registry stays silent"
+	textCheckpoint  = "it is restored from a checkpoint, which need not hold what the image says; start it from its image"
+	textPanic       = "the plugin failed while deciding; see its log, and report it"
+	textDeadline    = "no answer within the time that the runtime allows; try again, and see `kritis status` for what is slow"
+	textNoIdentity  = "the runtime did not say which image the container runs; a restored checkpoint, or an image record that is gone: pull the image again"
+	textNoSnapshot  = "the runtime has no snapshot of the container in the snapshotters that this plugin accepts (--snapshotter)"
+	textOtherLayers = "the container's file system was not made from the layers of that image; remove the image from the node and pull it again"
+)
+
+// Why enforcement is best effort, for the log, `kritis status` and the metric's label (code) alike.
+const (
+	codeNoValidators  = "RuntimeWithoutValidators"
+	textNoValidators  = "the runtime's NRI has no validators: while the plugin is stalled or gone, containers start unchecked; upgrade to containerd 2.2 or later"
+	codeNotRequired   = "NotRequired"
+	textNotRequired   = "the runtime does not require the plugin: while it is absent, containers start unchecked; add the drop-in of daemonset/containerd to the runtime's configuration"
+	codeUnknown       = "RequiredUnknown"
+	textRequiredError = "cannot tell whether the runtime requires the plugin: "
+	codeTolerated     = "MissingTolerated"
+	textTolerated     = "the runtime's configuration lets an annotation of the pod tolerate a missing plugin; remove tolerate_missing_plugins_annotation"
+)
