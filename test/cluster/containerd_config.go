@@ -61,6 +61,7 @@ func (n *Node) containerdConfig() string {
 		line("SystemdCgroup = false\nRoot = %q", n.path("runc"))
 	}
 	b.WriteString(n.nriConfig())
+	b.WriteString(n.options.Config)
 	return b.String()
 }
 
@@ -79,11 +80,9 @@ func (n *Node) nriConfig() string {
 	}
 	duration("plugin_registration_timeout", n.options.PluginRegistrationTimeout)
 	duration("plugin_request_timeout", n.options.PluginRequestTimeout)
-	if len(n.options.RequiredPlugins) > 0 {
-		line("[plugins.%q.default_validator]", nriPlugin)
-		line("enable = true")
-		line("required_plugins = %s", tomlList(n.options.RequiredPlugins))
-	}
+	line("[plugins.%q.default_validator]", nriPlugin)
+	line("enable = %t", len(n.options.RequiredPlugins) > 0)
+	line("required_plugins = %s", tomlList(n.options.RequiredPlugins))
 	return b.String()
 }
 

@@ -9,18 +9,19 @@ import (
 	"strings"
 )
 
-// RegistryLogin is what a registry with RequireLogin asks for.
-var RegistryLogin = Login{Username: "kritis", Password: "kritis-test"}
-
-// htpasswd is the entry for RegistryLogin, made with bcrypt, the only scheme that distribution accepts.
-const htpasswd = "kritis:$2y$05$kritisnodetestregistruK3L9/q2X2g4Pa/0wWIRrzE7fQGLyzyK\n"
+// What a registry with RequireLogin asks for, and the entry that makes it do so. That is a bcrypt hash, the only scheme
+// that distribution accepts.
+const (
+	registryUsername = "kritis"
+	registryPassword = "kritis-test"
+	htpasswd         = "kritis:$2y$05$kritisnodetestregistruK3L9/q2X2g4Pa/0wWIRrzE7fQGLyzyK\n"
+)
 
 // RegistryOptions say how a distribution registry is set up. The zero value is plain HTTP for everybody.
 type RegistryOptions struct {
-	// CertPEM and KeyPEM make the registry speak TLS. The certificate must hold for 127.0.0.1; CAPEM is what its clients
-	// are to trust.
-	CertPEM, KeyPEM, CAPEM []byte
-	// RequireLogin makes the registry ask for [RegistryLogin], by HTTP basic authentication.
+	// TLS makes the registry speak TLS; see [NewCertificate].
+	TLS *Certificate
+	// RequireLogin makes the registry ask for [Registry.Login], by HTTP basic authentication.
 	RequireLogin bool
 }
 
@@ -45,17 +46,17 @@ func StartDistribution(ctx context.Context, dir string, options RegistryOptions)
 	files := map[string][]byte{}
 	line("version: 0.1")
 	line("storage: {delete: {enabled: true}, filesystem: {rootdirectory: %q}}", filepath.Join(dir, "data"))
-	if options.CertPEM == nil {
+	if options.TLS == nil {
 		line("http: {addr: %q}", r.host)
 	} else {
 		line("http: {addr: %q, tls: {certificate: %q, key: %q}}", r.host, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
-		files["cert.pem"], files["key.pem"] = options.CertPEM, options.KeyPEM
-		r.ca = options.CAPEM
+		files["cert.pem"], files["key.pem"] = options.TLS.CertPEM, options.TLS.KeyPEM
+		r.ca = options.TLS.CAPEM
 	}
 	if options.RequireLogin {
 		line("auth: {htpasswd: {realm: test, path: %q}}", filepath.Join(dir, "htpasswd"))
 		files["htpasswd"] = []byte(htpasswd)
-		r.login = &RegistryLogin
+		r.login = &Login{Username: registryUsername, Password: registryPassword}
 	}
 	files["config.yml"] = []byte(config.String())
 	for name, content := range files {

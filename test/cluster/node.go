@@ -6,16 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const (
@@ -42,6 +35,9 @@ type Options struct {
 	RuntimeHandlers []string
 	// LogLevel is containerd's; empty: "info".
 	LogLevel string
+	// Config is added at the end of containerd's config.toml (version 3). It may hold new tables, or begin with lines
+	// for NRI's default validator.
+	Config string
 }
 
 // Node is a running containerd with its CRI and NRI sockets. Its methods may be called from any goroutine, those that
@@ -191,70 +187,6 @@ func (n *Node) RestartContainerd(ctx context.Context) error {
 		return err
 	}
 	return n.StartContainerd(ctx)
-}
-
-// WaitNRI waits until an NRI plugin, by the name that it registers with, is connected and has been synchronized. After
-// a restart it looks at the log of the new containerd only.
-func (n *Node) WaitNRI(ctx context.Context, plugin string) error {
-	return Await(ctx, "NRI plugin "+plugin, func(context.Context) error {
-		log, err := os.ReadFile(n.Containerd().LogFile())
-		if err != nil {
-			return err
-		}
-		return connected(string(log), plugin)
-	})
-}
-
-// connected looks for the last word that containerd said about a plugin. It knows plugins as "NN-name" and logs
-// "plugin \"NN-name\" connected and synchronized", later "connection to plugin \"NN-name\" closed".
-func connected(log, plugin string) error {
-	if start := strings.LastIndex(log, "starting containerd"); start >= 0 {
-		log = log[start:]
-	}
-	in := strings.LastIndex(log, plugin+`\" connected and synchronized`)
-	out := strings.LastIndex(log, plugin+`\" closed`)
-	switch {
-	case in < 0:
-		return errors.New("it has not connected")
-	case out > in:
-		return errors.New("it is disconnected")
-	}
-	return nil
-}
-
-// ImportImage gives the node an image under a name, without a registry.
-func (n *Node) ImportImage(ctx context.Context, reference string, image v1.Image) error {
-	tag, err := name.NewTag(reference)
-	if err != nil {
-		return fmt.Errorf("importing an image: %w", err)
-	}
-	archive, err := os.CreateTemp(n.dir, "import-")
-	if err != nil {
-		return fmt.Errorf("importing an image: %w", err)
-	}
-	defer os.Remove(archive.Name())
-	defer archive.Close()
-	if err := tarball.Write(tag, image, archive); err != nil {
-		return fmt.Errorf("writing image %s: %w", reference, err)
-	}
-	if _, err := n.Ctr(ctx, "images", "import", "--local", archive.Name()); err != nil {
-		return fmt.Errorf("importing image %s: %w", reference, err)
-	}
-	// CRI learns of it by an event.
-	return Await(ctx, "CRI to know image "+reference, func(ctx context.Context) error {
-		_, err := n.cri.ImageID(ctx, reference)
-		return err
-	})
-}
-
-// Ctr runs containerd's own client in the namespace of CRI, and returns its output.
-func (n *Node) Ctr(ctx context.Context, args ...string) (string, error) {
-	args = append([]string{"--address", n.ContainerdSocket(), "--namespace", "k8s.io"}, args...)
-	output, err := exec.CommandContext(ctx, filepath.Join(n.tools, "ctr"), args...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("ctr: %w: %s", err, strings.TrimSpace(string(output)))
-	}
-	return string(output), nil
 }
 
 func dial(ctx context.Context, socket string) error {

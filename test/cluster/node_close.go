@@ -16,7 +16,7 @@ import (
 )
 
 // closeLimit bounds the orderly part of [Node.Close].
-const closeLimit = 60 * time.Second
+const closeLimit = 2 * time.Minute
 
 // Logs returns what containerd and the containers wrote, each file under its name: to be shown when a test fails.
 func (n *Node) Logs() string {

@@ -2,20 +2,12 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // Registry is a registry process on loopback. Its methods may be called from any goroutine, those that start and stop
@@ -64,6 +56,17 @@ func (r *Registry) Start(ctx context.Context) error {
 // Host is the registry's name in references: 127.0.0.1 and a port.
 func (r *Registry) Host() string { return r.host }
 
+// Login is what the registry asks for; empty if it asks for nothing.
+func (r *Registry) Login() Login {
+	if r.login == nil {
+		return Login{}
+	}
+	return *r.login
+}
+
+// CA is the certificate authority of a registry that speaks TLS, in PEM; nil: plain HTTP.
+func (r *Registry) CA() []byte { return r.ca }
+
 // Process is the running process, or the last one.
 func (r *Registry) Process() *Process { return r.process }
 
@@ -102,75 +105,4 @@ func (r *Registry) Requests() []Request {
 		requests = append(requests, Request{Method: match[1], Path: match[2], Status: status})
 	}
 	return requests
-}
-
-// Push uploads an image or index as "repository:tag" or "repository@digest" and returns its digest.
-func (r *Registry) Push(ctx context.Context, reference string, content remote.Taggable) (string, error) {
-	return Push(ctx, r.host+"/"+reference, content, r.RemoteOptions(ctx)...)
-}
-
-// RemoteOptions are what go-containerregistry needs to talk to the registry: its login, its certificate authority.
-func (r *Registry) RemoteOptions(ctx context.Context) []remote.Option {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(r.Transport())}
-	if r.login != nil {
-		basic := &authn.Basic{Username: r.login.Username, Password: r.login.Password}
-		options = append(options, remote.WithAuth(basic))
-	}
-	return options
-}
-
-// Transport returns a transport that trusts the registry's certificate authority. It keeps no connection open.
-func (r *Registry) Transport() *http.Transport {
-	transport := &http.Transport{DisableKeepAlives: true}
-	if r.ca != nil {
-		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM(r.ca)
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return transport
-}
-
-// Push uploads an image or index under a full reference and returns its digest ("sha256:…").
-func Push(ctx context.Context, reference string, content remote.Taggable, options ...remote.Option) (string, error) {
-	target, err := name.ParseReference(reference)
-	if err != nil {
-		return "", fmt.Errorf("pushing: %w", err)
-	}
-	if len(options) == 0 {
-		options = []remote.Option{remote.WithTransport(&http.Transport{DisableKeepAlives: true})}
-	}
-	options = append(options, remote.WithContext(ctx))
-	if err := remote.Push(target, content, options...); err != nil {
-		return "", fmt.Errorf("pushing %s: %w", reference, err)
-	}
-	descriptor, err := remote.Head(target, options...)
-	if err != nil {
-		return "", fmt.Errorf("asking for the digest of %s: %w", reference, err)
-	}
-	return descriptor.Digest.String(), nil
-}
-
-// AddRegistry makes containerd take images whose references name host from the registry, which may listen elsewhere:
-// "registry.example.com" for names as users write them, or the registry's own [Registry.Host], which is needed only
-// when it speaks TLS. It may be called at any time.
-func (n *Node) AddRegistry(host string, registry *Registry) error {
-	folder := n.path("hosts", host)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("adding registry %s: %w", host, err)
-	}
-	scheme, trust := "http", ""
-	if registry.ca != nil {
-		scheme = "https"
-		authority := filepath.Join(folder, "ca.pem")
-		if err := os.WriteFile(authority, registry.ca, 0o644); err != nil {
-			return fmt.Errorf("adding registry %s: %w", host, err)
-		}
-		trust = fmt.Sprintf("ca = %q\n", authority)
-	}
-	url := scheme + "://" + registry.host
-	content := fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n%s", url, url, trust)
-	if err := os.WriteFile(filepath.Join(folder, "hosts.toml"), []byte(content), 0o644); err != nil {
-		return fmt.Errorf("adding registry %s: %w", host, err)
-	}
-	return nil
 }
