@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -169,6 +170,27 @@ func (c *CRI) ContainerState(ctx context.Context, container string) (runtime.Con
 		return runtime.ContainerState_CONTAINER_UNKNOWN, fmt.Errorf("asking for the state of container %s: %w", container, err)
 	}
 	return response.GetStatus().GetState(), nil
+}
+
+// StopContainer stops a container: SIGTERM, and SIGKILL when it has not ended after grace, in whole seconds.
+func (c *CRI) StopContainer(ctx context.Context, container string, grace time.Duration) error {
+	_, err := c.Runtime.StopContainer(ctx, &runtime.StopContainerRequest{
+		ContainerId: container, Timeout: int64(grace.Seconds()),
+	})
+	if err != nil {
+		return fmt.Errorf("stopping container %s: %w", container, err)
+	}
+	return nil
+}
+
+// RemoveContainer removes a container, also a running one. Who measures creating containers removes them one by one:
+// the runtime takes longer the more there are.
+func (c *CRI) RemoveContainer(ctx context.Context, container string) error {
+	_, err := c.Runtime.RemoveContainer(ctx, &runtime.RemoveContainerRequest{ContainerId: container})
+	if err != nil {
+		return fmt.Errorf("removing container %s: %w", container, err)
+	}
+	return nil
 }
 
 // RemovePod stops and removes a pod with its containers.

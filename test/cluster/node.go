@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ const (
 type Options struct {
 	// Containerd is "2.4" (default) or "2.3".
 	Containerd string
-	// Dir is where the node lives; empty: a short path in memory that goes with [Isolate]. A benchmark that wants a
-	// disk names a folder, no longer than 60 characters, because sockets live in it; [Node.Close] empties it.
+	// Dir is a folder in which the node makes its own, see [Node.Dir]; empty: /run, which is in memory and goes with
+	// [Isolate]. A benchmark that wants a disk names another, with a short path, because sockets will live in it.
 	Dir string
 	// RequiredPlugins are names of NRI plugins without which containerd's default validator denies every container.
 	RequiredPlugins []string
@@ -61,21 +62,15 @@ func StartNode(ctx context.Context, options Options) (*Node, error) {
 	if os.Getenv(stageVariable) != stageInside || run == "" {
 		return nil, errors.New("a node would leave processes and mounts on this host: call cluster.Isolate first")
 	}
-	if options.Containerd == "" {
-		options.Containerd = defaultContainerd
-	}
-	if options.LogLevel == "" {
-		options.LogLevel = "info"
-	}
+	options.Containerd = cmp.Or(options.Containerd, defaultContainerd)
+	options.LogLevel = cmp.Or(options.LogLevel, "info")
 	tools, err := Tool(ctx, "containerd-"+options.Containerd)
 	if err != nil {
 		return nil, err
 	}
-	dir := options.Dir
-	if dir == "" {
-		if dir, err = os.MkdirTemp("/run", "node-"); err != nil {
-			return nil, fmt.Errorf("creating the node's folder: %w", err)
-		}
+	dir, err := os.MkdirTemp(cmp.Or(options.Dir, "/run"), "node-")
+	if err != nil {
+		return nil, fmt.Errorf("creating the node's folder: %w", err)
 	}
 	n := &Node{options: options, dir: dir, tools: tools}
 	n.cgroup = filepath.Join("/", cgroupPrefix, run, filepath.Base(dir))

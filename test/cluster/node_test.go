@@ -52,6 +52,8 @@ func TestNode(t *testing.T) {
 			t.Fatal("pulled from a registry that hangs")
 		}
 		check(t, registry.Resume())
+		check(t, node.CRI().StopContainer(ctx, container, 10*time.Second))
+		check(t, node.CRI().RemoveContainer(ctx, container))
 		id, err := node.CRI().PullImage(ctx, registry.Host()+"/team/app:v2")
 		check(t, err)
 		if config, err := other.ConfigName(); err != nil || id != config.String() {
