@@ -99,11 +99,11 @@ func checkInToto(payload []byte, digest Digest) *failure {
 	if !ok {
 		return &failure{checkFormat, whyStatement}
 	}
-	if t, _ := s.text("_type"); t != inTotoStatement {
-		return &failure{checkType, why(whyStatementType, t)}
-	}
 	if t, _ := s.text("predicateType"); t != signPredicate {
 		return &failure{checkType, why(whyPredicate, t)}
+	}
+	if t, _ := s.text("_type"); t != inTotoStatement {
+		return &failure{checkType, why(whyStatementType, t)}
 	}
 	subjects, ok := s["subject"].([]any)
 	if !ok || len(subjects) == 0 {
