@@ -32,13 +32,10 @@ func (r Rules) Decide(req Request, content Content, attestations Attestations) (
 	if s := floor.side(req.Namespace); len(s.policies) > 0 {
 		findings = append(findings, q.judge(s))
 	}
-	switch {
-	case r.Cluster == nil || !r.Cluster.compiled:
+	if r.Cluster == nil || !r.Cluster.compiled {
 		findings = append(findings, noSnapshot(floor, req.Namespace))
-	default:
-		if s := floor.clusterSide(r.Cluster, req.Namespace); len(s.policies) > 0 {
-			findings = append(findings, q.judge(s))
-		}
+	} else if s := floor.clusterSide(r.Cluster, req.Namespace); len(s.policies) > 0 {
+		findings = append(findings, q.judge(s))
 	}
 	if len(findings) == 0 {
 		return noPolicy(floor, req.Namespace)

@@ -12,7 +12,7 @@ const (
 	// MaxVerifications is the number of signature checks. A check costs some 20 µs per algorithm.
 	MaxVerifications = 1024
 	// MaxTotalPayload is the size in bytes of all payloads together.
-	MaxTotalPayload = 4 << 20
+	MaxTotalPayload = 2 << 20
 )
 
 // state is what is known of an authority's or a policy's approval, in order: the weakest decides. The zero value is
@@ -29,6 +29,7 @@ const (
 // share them.
 type inquiry struct {
 	req          Request
+	isRead       bool
 	ref          Reference
 	refErr       error
 	content      Content
@@ -56,10 +57,17 @@ type lookup struct {
 }
 
 func newInquiry(req Request, content Content, attestations Attestations) *inquiry {
-	q := &inquiry{req: req, content: content, attestations: attestations,
+	return &inquiry{req: req, content: content, attestations: attestations,
 		lookups: map[Digest]*lookup{}, asked: map[*authority]authorityAnswer{}}
-	q.ref, q.refErr = ParseReference(req.Image)
-	return q
+}
+
+// read reads the image's name. Everything else is asked only once it could be read.
+func (q *inquiry) read() error {
+	if !q.isRead {
+		q.isRead = true
+		q.ref, q.refErr = ParseReference(q.req.Image)
+	}
+	return q.refErr
 }
 
 func (q *inquiry) named() (bool, error) {

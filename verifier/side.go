@@ -31,8 +31,8 @@ func (q *inquiry) judge(s side) finding {
 }
 
 func (q *inquiry) judgeName(s side) finding {
-	if q.refErr != nil {
-		return finding{outcome: Denied, reason: InvalidReference, detail: why(detailInvalidReference, q.refErr.Error())}
+	if err := q.read(); err != nil {
+		return finding{outcome: Denied, reason: InvalidReference, detail: why(detailInvalidReference, err.Error())}
 	}
 	listed, doubt := q.judgeAllowlists(s)
 	if listed {

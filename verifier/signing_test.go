@@ -87,8 +87,8 @@ var (
 func testDigest(s string) Digest { return Digest(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s)))) }
 
 func payload(kind, repository string, digest Digest) []byte {
-	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},`+
-		`"type":%q},"optional":{"creator":"test"}}`, repository, digest, kind)
+	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%s},"image":{"docker-manifest-digest":%s},`+
+		`"type":%s},"optional":{"creator":"test"}}`, quoted(repository), quoted(string(digest)), quoted(kind))
 }
 
 // kritisBy is an honest kritis attestation of the app.
