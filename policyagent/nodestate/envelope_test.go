@@ -146,7 +146,7 @@ func TestReaderErrorsNameTheFileAndTheWayOut(t *testing.T) {
 	w := newWriter(t)
 	path := filepath.Join(w.dir, policyFile)
 	for content, want := range map[string]string{
-		"x": path + ": corrupt: it has no header line; restart the policy agent, which writes it again",
+		"x":                                      path + ": corrupt: it has no header line; restart the policy agent, which writes it again",
 		`{"kritis":"policy","version":9}` + "\n": path + ": written by a newer version: it has version 9, this program knows version 1; upgrade this program to the agent's version",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {

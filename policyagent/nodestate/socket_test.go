@@ -20,7 +20,9 @@ import (
 
 type fetcherFunc func(context.Context, FetchRequest) (FetchResponse, error)
 
-func (f fetcherFunc) Fetch(ctx context.Context, r FetchRequest) (FetchResponse, error) { return f(ctx, r) }
+func (f fetcherFunc) Fetch(ctx context.Context, r FetchRequest) (FetchResponse, error) {
+	return f(ctx, r)
+}
 
 // serve serves until the test ends and returns a client.
 func serve(t *testing.T, f fetcherFunc) *Client {
