@@ -66,6 +66,7 @@ func (e entry) line(policy uint64) AuditLine {
 
 // audit writes decisions to a file, off the create path.
 type audit struct {
+	file     string
 	queue    chan entry
 	out      io.WriteCloser
 	counters *counters
@@ -75,7 +76,7 @@ type audit struct {
 
 // newAudit writes to the file at path, rotated; an empty path writes nothing.
 func newAudit(path string, c *counters, log *slog.Logger, policy func() uint64) *audit {
-	a := &audit{queue: make(chan entry, auditQueue), counters: c, log: log, policy: policy}
+	a := &audit{file: path, queue: make(chan entry, auditQueue), counters: c, log: log, policy: policy}
 	if path != "" {
 		a.out = &lumberjack.Logger{Filename: path, MaxSize: auditFileMB, MaxBackups: auditFiles}
 	}

@@ -158,13 +158,19 @@ func (d *decider) judge(ctx context.Context, r *rules, req verifier.Request, c v
 		v.Detail = r.stateProblem
 	}
 	made := &decision{verdict: v, image: req.Image, generation: r.generation}
-	// A verdict that says nothing about the content (or is let through in spite of it) binds nothing.
-	made.unbound = v.Outcome == verifier.Allowed && (v.Reason == verifier.NoPolicy || v.Reason == verifier.Bootstrapping) ||
-		v.Outcome != verifier.Allowed && v.DryRun
+	made.unbound = saysNothing(v)
 	if v.Outcome != verifier.Allowed {
 		made.message = verifier.Message(req.Image, v)
 	}
 	return made
+}
+
+// saysNothing says whether a verdict holds for any content: no policy asked, or dry run lets it through anyway.
+func saysNothing(v verifier.Verdict) bool {
+	if v.Outcome == verifier.Allowed {
+		return len(v.Policies) == 0 && v.AllowedBy == nil
+	}
+	return v.DryRun
 }
 
 // fetch asks the agent for what is missing, within the budget. It returns why not everything is there now.
@@ -223,14 +229,17 @@ func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolum
 	if err != nil {
 		view = failedContent{fmt.Errorf("identify the image volume: %w", err)}
 	}
-	var made *decision
+	var first *decision
 	for _, name := range names {
-		made = d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: name, RuntimeHandler: s.handler, Now: now}, view)
+		made := d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: name, RuntimeHandler: s.handler, Now: now}, view)
 		if made.admits() {
 			return made
 		}
+		if first == nil {
+			first = made // the one by digest tells most
+		}
 	}
-	return made
+	return first
 }
 
 // namesOf returns the references under which the digest is known here, digests before tags, and fallback if there

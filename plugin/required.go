@@ -3,9 +3,12 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
 )
 
 // Required is whether the runtime refuses containers while the plugin is absent.
@@ -27,6 +30,9 @@ type gap struct {
 // requiredBy reads containerd's configuration, as containerd does, imports included. It says whether the named
 // plugin is required, and what speaks against relying on that.
 func requiredBy(ctx context.Context, path, plugin string) (bool, []gap) {
+	quiet := logrus.New() // what containerd would log here, its own start has logged; errors are returned
+	quiet.SetOutput(io.Discard)
+	ctx = log.WithLogger(ctx, logrus.NewEntry(quiet))
 	cfg := config.Config{Version: 3}
 	if err := config.LoadConfig(ctx, path, &cfg); err != nil {
 		return false, []gap{{codeUnknown, textRequiredError + err.Error() + "; name the runtime's configuration file with --containerd-config"}}

@@ -1,0 +1,53 @@
+# `make help` lists the targets. On a fresh machine with Go, gcc, git, make and root, each installs what it misses.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      ?= go
+# Fuzzing time for each target, in minutes.
+MINUTES ?= 1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/kritis, static, for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/kritis ./cmd/kritis
+
+.PHONY: tools
+tools: # containerd, cosign, runc and the rest, once
+	@test/tools/install containerd-2.4 containerd-2.3 cosign
+
+.PHONY: test
+test: tools ## all tests, with the race detector; real containerd, registries, cosign
+	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
+
+.PHONY: lint
+lint: ## golangci-lint and gofmt
+	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
+	@lint="$$(test/tools/install --print-dir golangci-lint)" && "$$lint/golangci-lint" run ./...
+	$(GO) mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for MINUTES minutes each
+	@for target in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' --with-filename . | sed 's/func //'); do \
+		dir=$$(dirname "$${target%%:*}"); name="$${target##*:}"; \
+		echo "fuzzing $$name in $$dir for $(MINUTES) min"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$(MINUTES)m" "$$dir" || exit 1; \
+	done
+
+.PHONY: bench
+bench: tools ## measure against a baseline in the same run
+	$(GO) run ./test/bench
+
+.PHONY: demo
+demo: tools ## see it work, on a real containerd, in about two minutes
+	@$(GO) run ./test/demo
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf bin coverage.out

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// outputFlag is -o: a table for people or JSON for programs.
+type outputFlag struct{ format string }
+
+func (o *outputFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "table or json")
+}
+
+func (o *outputFlag) check() error {
+	if o.format != "table" && o.format != "json" {
+		return fmt.Errorf("--output is %q, must be table or json", o.format)
+	}
+	return nil
+}
+
+// print writes v as JSON, or as a table by calling table.
+func (o *outputFlag) print(out io.Writer, v any, table func(io.Writer)) error {
+	if o.format == "json" {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	table(w)
+	return w.Flush()
+}
+
+// answer is what verify and explain say about an image.
+type answer struct {
+	Namespace string `json:"namespace"`
+	Image     string `json:"image"`
+	// Admitted differs from the verdict's outcome in dry run only.
+	Admitted bool             `json:"admitted"`
+	Message  string           `json:"message,omitempty"`
+	Basis    string           `json:"basis,omitempty"`
+	Verdict  verifier.Verdict `json:"verdict"`
+}
+
+// err is the exit code's error: the answer itself has been printed.
+func (a answer) err() error {
+	switch {
+	case a.Admitted:
+		return nil
+	case a.Verdict.Outcome == verifier.CouldNotTell:
+		return errUntold
+	default:
+		return errDenied
+	}
+}
+
+func (a answer) table(w io.Writer) {
+	fmt.Fprintf(w, "IMAGE\t%s\nNAMESPACE\t%s\nVERDICT\t%s (%s)\n", a.Image, a.Namespace, a.Verdict.Outcome, a.Verdict.Reason)
+	if a.Verdict.DryRun && a.Verdict.Outcome != verifier.Allowed {
+		fmt.Fprint(w, "DRY RUN\tthe container would be let through all the same\n")
+	}
+	if a.Verdict.Detail != "" {
+		fmt.Fprintf(w, "WHY\t%s\n", a.Verdict.Detail)
+	}
+	if m := a.Verdict.AllowedBy; m != nil {
+		fmt.Fprintf(w, "ALLOWED BY\t%s, pattern %s%s\n", m.Object, m.Pattern, inBrackets(m.Reason))
+	}
+	if a.Basis != "" {
+		fmt.Fprintf(w, "BASIS\t%s\n", a.Basis)
+	}
+	if len(a.Verdict.Policies) == 0 {
+		return
+	}
+	fmt.Fprint(w, "\nPOLICY\tAUTHORITY\tATTESTATION\tRESULT\n")
+	for _, p := range a.Verdict.Policies {
+		policyRows(w, p)
+	}
+}
+
+func policyRows(w io.Writer, p verifier.PolicyResult) {
+	name := p.Namespace + "/" + p.Name
+	if p.Why != "" || len(p.Authorities) == 0 {
+		fmt.Fprintf(w, "%s\t-\t-\t%s\n", name, orElse(p.Why, "not looked at"))
+	}
+	for _, auth := range p.Authorities {
+		switch {
+		case auth.Attested:
+			bound := "digest only"
+			if auth.RepositoryBound {
+				bound = "repository and digest"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\tattested: %s, %s, key %s\n", name, auth.Name, orElse(auth.Source, string(auth.Format)), bound, auth.Algorithm, auth.Fingerprint)
+		case auth.Why != "" || len(auth.Attempts) == 0:
+			fmt.Fprintf(w, "%s\t%s\t-\t%s\n", name, auth.Name, orElse(auth.Why, "no attestation found"))
+		}
+		for _, t := range auth.Attempts {
+			fmt.Fprintf(w, "%s\t%s\t%s\tno: %s: %s\n", name, auth.Name, orElse(t.Source, string(t.Format)), t.Check, t.Why)
+		}
+	}
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+func inBrackets(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
+}
+
+// age says how long ago something was, coarsely.
+func age(t, now time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	d := now.Sub(t)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/kritis-node/kritis-node/plugin"
+)
+
+func newPluginCommand() *cobra.Command {
+	cfg := plugin.Config{StatusSocket: plugin.DefaultSocket, AuditLog: "/var/log/kritis/decisions.jsonl"}.WithDefaults()
+	cfg.Log = nil
+	var logging logFlags
+	cmd := &cobra.Command{
+		Use:   "plugin",
+		Short: "enforce policy inside the container runtime of this node",
+		Long: `Register with the container runtime over NRI and decide on every container before it is created.
+
+The plugin runs as root and gives up the network and every capability at start. It reads policy and attestations from
+the state folder that the policy agent writes, and verifies every signature itself.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logging.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			// Before anything else is started: the process executes itself again.
+			if err := plugin.GiveUpNetwork(); err != nil {
+				return err
+			}
+			cfg.Log, cfg.Version = log, version
+			cfg.OnRegistered = func() { notifySystemd(log) }
+			p, err := plugin.New(cfg)
+			if err != nil {
+				return err
+			}
+			log.Info("starting", "version", version, "stateDir", cfg.StateDir, "floor", cfg.FloorFile)
+			return p.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` that the policy agent writes")
+	f.StringVar(&cfg.FloorFile, "floor", cfg.FloorFile, "`file` with this node's minimum policy; need not exist")
+	f.StringVar(&cfg.NRISocket, "nri-socket", cfg.NRISocket, "the runtime's NRI `socket`")
+	f.StringVar(&cfg.ContainerdSocket, "containerd-socket", cfg.ContainerdSocket, "containerd's `socket`")
+	f.StringVar(&cfg.ContainerdConfig, "containerd-config", cfg.ContainerdConfig, "containerd's configuration `file`, to see whether it requires the plugin")
+	f.StringVar(&cfg.AgentSocket, "agent-socket", cfg.AgentSocket, "the policy agent's `socket`")
+	f.StringVar(&cfg.StatusSocket, "socket", cfg.StatusSocket, "`socket` for kritis status, kritis explain and metrics; empty for none")
+	f.StringVar(&cfg.AuditLog, "audit-log", cfg.AuditLog, "`file` for decisions, one JSON line each, rotated; empty for none")
+	f.StringSliceVar(&cfg.Snapshotters, "snapshotter", cfg.Snapshotters, "accepted `snapshotters`, the usual one first; lazy ones do not verify what they serve")
+	f.DurationVar(&cfg.FetchBudget, "fetch-budget", cfg.FetchBudget, "longest `time` that one container waits for attestations to be fetched")
+	f.StringVar((*string)(&cfg.Required), "required", string(cfg.Required), "whether the runtime requires the plugin: auto (read --containerd-config), yes or no")
+	logging.add(f)
+	return cmd
+}
+
+// notifySystemd tells a supervisor that asked for it that the plugin is registered. Without one it does nothing.
+func notifySystemd(log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("cannot tell systemd that the plugin is ready", "error", err)
+	}
+}
