@@ -42,6 +42,7 @@ fuzz: ## run every fuzz target for MINUTES minutes each
 
 .PHONY: bench
 bench: tools ## measure against a baseline in the same run
+	@$(GO) mod download
 	$(GO) run ./test/bench
 
 .PHONY: demo

@@ -14,11 +14,10 @@ import (
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
-// Needs are what cluster.Isolate has to prepare for a Stack.
-var needs = []string{"containerd-2.3", "cosign", "./cmd/kritis"}
-
-// Isolate is cluster.Isolate with what a Stack needs.
-func Isolate() { cluster.Isolate(needs...) }
+// Isolate is cluster.Isolate with what a Stack needs, and more.
+func Isolate(more ...string) {
+	cluster.Isolate(append([]string{"containerd-2.3", "cosign", "./cmd/kritis"}, more...)...)
+}
 
 // Options say what a Stack is made of. The zero value is containerd 2.4 that requires the plugin, with everything
 // started.

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
+	"github.com/kritis-node/kritis-node/policyagent/signing"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// signed is what sign did.
+type signed struct {
+	Image string `json:"image"`
+	// Reference names the image by digest: write this into manifests.
+	Reference   string          `json:"reference"`
+	Digest      verifier.Digest `json:"digest"`
+	Fingerprint string          `json:"fingerprint"`
+	Algorithm   string          `json:"algorithm"`
+	// Stored is where the signature is; New says whether it was put there now.
+	Stored string `json:"stored"`
+	New    bool   `json:"new"`
+	Note   string `json:"note,omitempty"`
+}
+
+func newSignCommand() *cobra.Command {
+	var out outputFlag
+	var reg registryFlags
+	var keyFile string
+	cmd := &cobra.Command{
+		Use:   "sign --key FILE REFERENCE",
+		Short: "attest an image: sign its digest and store the signature beside it",
+		Long: `Sign the digest of an image with a private key and store the signature in the image's repository, in the form that
+cosign calls classic: "cosign verify --key" accepts it too. Signing twice changes nothing.
+
+An image that is named by tag is signed under the digest that the tag has now. Of a multi-platform image the index is
+signed, which covers every platform in it.`,
+		Example: "  kritis sign --key team.pem registry.example/app:v1",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			reg.useDefaults()
+			s, err := sign(cmd.Context(), reg, keyFile, args[0])
+			if err != nil {
+				return err
+			}
+			return out.print(cmd.OutOrStdout(), s, s.table)
+		},
+	}
+	cmd.Flags().StringVar(&keyFile, "key", "", "private key `file`, PEM, unencrypted")
+	_ = cmd.MarkFlagRequired("key")
+	reg.addForUser(cmd.Flags())
+	out.add(cmd)
+	return cmd
+}
+
+func sign(ctx context.Context, reg registryFlags, keyFile, image string) (signed, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	ref, err := verifier.ParseReference(image)
+	if err != nil {
+		return signed{}, fmt.Errorf("image %s: %w", image, err)
+	}
+	key, err := signing.ReadKeyFile(keyFile)
+	if err != nil {
+		return signed{}, err
+	}
+	cfg, err := reg.config()
+	if err != nil {
+		return signed{}, err
+	}
+	source, err := registry.New(cfg)
+	if err != nil {
+		return signed{}, err
+	}
+	defer source.Close()
+	resolved, err := source.Resolve(ctx, ref)
+	if err != nil {
+		return signed{}, fmt.Errorf("look the image up: %w", err)
+	}
+	payload, err := signing.Payload(ref.Repository, resolved.Digest)
+	if err != nil {
+		return signed{}, err
+	}
+	s := signed{Image: image, Digest: resolved.Digest, Algorithm: key.Algorithm(), Fingerprint: key.Fingerprint(), Reference: ref.Repository + "@" + string(resolved.Digest),
+		Stored: ref.Repository + ":sha256-" + resolved.Digest.Hex() + ".sig"}
+	if key.NeedsNaming() {
+		s.Note = "authorities accept this key only if they name the algorithm " + key.Algorithm()
+	}
+	signature, err := key.Sign(ctx, payload)
+	if err != nil {
+		return signed{}, err
+	}
+	// Signatures of EC keys differ every time, so ask the key which are its own.
+	own := func(signature []byte) bool { return key.Made(payload, signature) }
+	s.New, err = source.AddSignature(ctx, ref.Repository, resolved.Digest, payload, signature, own)
+	if err != nil {
+		return signed{}, fmt.Errorf("store the signature: %w", err)
+	}
+	return s, nil
+}
+
+func (s signed) table(w io.Writer) {
+	fmt.Fprintf(w, "SIGNED\t%s\nKEY\t%s (%s)\nSTORED\t%s", s.Reference, s.Fingerprint, s.Algorithm, s.Stored)
+	if !s.New {
+		fmt.Fprint(w, " (was there already)")
+	}
+	fmt.Fprintln(w)
+	if s.Note != "" {
+		fmt.Fprintf(w, "NOTE\t%s\n", s.Note)
+	}
+}
