@@ -211,6 +211,8 @@ func TestDecide(t *testing.T) {
 		{name: "all authorities must attest: one does not", doc: policy(func(p *PolicySpec) { p.AuthorityNames = []string{"qa", "prod"} }),
 			req: app(appPinned), world: honestWorld().attested(appDigest, kritisBy(qaKey(), "", appDigest)), want: Denied, reason: NotAttested,
 			detail: "no attestation by authority prod, which policy default/main requires, counts: its signature fits none of the authority's keys: sign it with `kritis sign --key FILE IMAGE`"},
+		{name: "all authorities must attest: the first does not", doc: policy(func(p *PolicySpec) { p.AuthorityNames = []string{"prod", "qa"} }),
+			req: app(appPinned), world: honestWorld().attested(appDigest, kritisBy(qaKey(), "", appDigest)), want: Denied, reason: NotAttested},
 		{name: "all authorities must attest: they do, on either digest", doc: policy(func(p *PolicySpec) { p.AuthorityNames = []string{"qa", "prod"} }),
 			req: app(appPinned), world: honestWorld().attested(appDigest, kritisBy(qaKey(), "", appDigest)).attested(platformDigest, kritisBy(prodKey(), "", platformDigest)), want: Allowed, reason: Attested},
 		{name: "one satisfied policy is enough", req: app(appPinned),
@@ -351,6 +353,16 @@ func TestZeroValuesDeny(t *testing.T) {
 				t.Errorf("admits: %+v", v)
 			}
 		})
+	}
+	q := newInquiry(app(appPinned), w, w)
+	if err := q.read(); err != nil {
+		t.Fatal(err)
+	}
+	if result, state := q.askPolicy(&policy{}, []Digest{appDigest}); state != doesNot || result.Satisfied {
+		t.Errorf("zero policy: %+v", result)
+	}
+	if result, state := q.askAuthority(&authority{}, []Digest{appDigest}); state != doesNot || result.Attested {
+		t.Errorf("zero authority: %+v", result)
 	}
 	if (Verdict{}).Admits() || (Pattern{}).Match("") || (Verdict{Reason: Attested}).Admits() {
 		t.Error("a zero value admits")

@@ -67,7 +67,7 @@ func FuzzDecide(f *testing.F) {
 	good := kritisBy(qaKey(), "kms-qa", appDigest)
 	bundle := bundleBy(otherKey(), appDigest)
 	f.Add(appPinned, "kritis", good.Payload, []byte("signature"), "kms-qa")
-	f.Add(appPinned, "kritis", good.Payload, good.Signatures[0].Value[:255], "")
+	f.Add(appPinned, "kritis", good.Payload, good.Signatures[0].Value[:128], "")
 	f.Add(appTagged, "cosign", payload(typeCosign, appRepo, appDigest), make([]byte, 256), "x")
 	f.Add(appPinned, "bundle", bundle.Payload, []byte{}, "")
 	f.Add(sidecar, "", []byte("{}"), []byte{0}, "kms-qa")
