@@ -18,10 +18,8 @@ func (e allowEntry) covers(req Request, inFloor bool) bool {
 	if !e.expires.IsZero() && (req.Now.IsZero() || !req.Now.Before(e.expires)) {
 		return false
 	}
-	if e.namespace != "" && e.namespace != req.Namespace && !(inFloor && MatchNamespace(e.namespace, req.Namespace)) {
-		return false
-	}
-	return e.pattern.Match(req.Image)
+	here := e.namespace == "" || e.namespace == req.Namespace || inFloor && MatchNamespace(e.namespace, req.Namespace)
+	return here && e.pattern.Match(req.Image)
 }
 
 func (c *compiler) compileAllowlist(specs []AllowSpec) []allowEntry {

@@ -152,3 +152,15 @@ func TestNamedKeyIsTriedFirst(t *testing.T) {
 		}
 	}
 }
+
+// Policies that share an authority share its answer, and so do not multiply the checks.
+func TestAuthorityIsAskedOnce(t *testing.T) {
+	doc := document()
+	doc.Policies = append(doc.Policies, PolicySpec{Namespace: "default", Name: "second", AuthorityNames: []string{"qa"}})
+	w := honestWorld().attested(appDigest, kritisBy(otherKey(), "", appDigest))
+	q := newInquiry(app(appPinned), w, w)
+	f := q.judge(defaultFloor().clusterSide(compiled(doc), "default"))
+	if f.outcome != Denied || len(f.policies) != 2 || len(f.policies[1].Authorities[0].Attempts) != 1 || q.verified != 1 {
+		t.Errorf("%d checks: %+v", q.verified, f)
+	}
+}

@@ -208,7 +208,7 @@ func brief(s string, limit int) string { return cut(printable(cut(s, limit)), li
 
 // printable writes out whatever could move a cursor, hide text or turn its direction.
 func printable(s string) string {
-	return escape(s, func(r rune) bool { return strconv.IsPrint(r) })
+	return escape(s, strconv.IsPrint)
 }
 
 // ascii writes out look-alikes too: an image's name has no other characters.

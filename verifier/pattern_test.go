@@ -136,6 +136,7 @@ func TestMatchNamespace(t *testing.T) {
 		{"p*d*n", "production", true},
 		{"p*d*n", "pdn", true},
 		{"p*d*n", "pnd", false},
+		{"p*x*n", "pdn", false},
 		{"a*a", "a", false},
 		{"*", "anything", true},
 		{"*", "", true},

@@ -6,12 +6,12 @@ import "fmt"
 type Outcome uint8
 
 const (
-	// Denied: everything needed was at hand, and the image may not run.
+	// Denied means that everything needed was at hand, and the image may not run.
 	Denied Outcome = iota
-	// CouldNotTell: no verdict was possible (outage, timeout, unreadable state). Denied, but never recorded as
+	// CouldNotTell means that no verdict was possible (outage, timeout, unreadable state): denied, but never recorded as
 	// "not attested", and worth another try.
 	CouldNotTell
-	// Allowed: the image may run.
+	// Allowed means that the image may run.
 	Allowed
 )
 
