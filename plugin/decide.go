@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// decisionsKept bounds the memory for verified decisions: about 300 bytes each.
-	decisionsKept = 32_768
+	// decisionsKept bounds the memory for decisions: about 1.2 KB each, with their evidence.
+	decisionsKept = 20_000
 	// denialKept is how long a denial is repeated from memory. Short: a signature may arrive any moment.
 	denialKept = 3 * time.Second
 	// nameKept is how long a decision is kept that rests on a name (allow-list, tag) instead of a digest.

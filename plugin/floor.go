@@ -48,9 +48,9 @@ type floorFile struct {
 	} `json:"cluster"`
 }
 
-// loadFloor reads the floor file. One that does not exist is the default floor, whose text is empty. The text is
+// LoadFloor reads the floor file. One that does not exist is the default floor, whose text is empty. The text is
 // returned so that a change can be told.
-func loadFloor(path string) (*verifier.Floor, string, error) {
+func LoadFloor(path string) (*verifier.Floor, string, error) {
 	data, err := readFloor(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil

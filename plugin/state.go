@@ -95,7 +95,7 @@ func (s *ruleStore) reload() {
 }
 
 func (s *ruleStore) reloadFloor(old, next *rules) (changed bool) {
-	floor, text, err := loadFloor(s.floorFile)
+	floor, text, err := LoadFloor(s.floorFile)
 	if err != nil {
 		next.floorProblem = err.Error()
 		if old == nil {

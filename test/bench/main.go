@@ -16,17 +16,29 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds of each pair, in turn; at least 5")
 	creates := flag.Int("creates", 400, "containers created in each half of a round")
 	stack.Isolate("./test/bench/noop")
+	only := flag.String("part", "", "decisions, creations or footprint; empty: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	for _, part := range []func(context.Context) error{
-		decisions,
-		func(ctx context.Context) error { return creations(ctx, max(5, *rounds), *creates) },
-		footprint,
-	} {
-		if err := part(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
+	parts := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"decisions", decisions},
+		{"creations", func(ctx context.Context) error { return creations(ctx, max(5, *rounds), *creates) }},
+		{"footprint", footprint},
+	}
+	failed := false
+	for _, part := range parts {
+		if *only != "" && *only != part.name {
+			continue
 		}
+		if err := part.run(ctx); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", part.name, err)
+			failed = true
+		}
+	}
+	if failed {
+		os.Exit(1)
 	}
 }

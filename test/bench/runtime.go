@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,6 +28,7 @@ type runtime struct {
 }
 
 func startRuntime(dir string, store blobs) (*runtime, error) {
+	logrus.SetOutput(io.Discard) // NRI's runtime side tells every step
 	r := &runtime{nriSocket: filepath.Join(dir, "nri.sock"), storeSocket: filepath.Join(dir, "containerd.sock"), synchronized: make(chan struct{})}
 	empty := filepath.Join(dir, "empty")
 	if err := os.Mkdir(empty, 0o755); err != nil {
