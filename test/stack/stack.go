@@ -66,6 +66,10 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 			return nil, err
 		}
 	}
+	// A policy folder without any file counts as unmounted; an empty file says that there are no policies.
+	if err := os.WriteFile(s.path("policies", "none.yaml"), nil, 0o644); err != nil {
+		return nil, err
+	}
 	if s.Program, err = cluster.Build(ctx, "./cmd/kritis"); err != nil {
 		return nil, err
 	}
