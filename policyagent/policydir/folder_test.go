@@ -198,9 +198,9 @@ func TestLimits(t *testing.T) {
 	objects := func(n int) string { return strings.Repeat("---\n{apiVersion: v1, kind: Pod}\n", n) }
 	large := func(n int) (f []string) {
 		for i := range maxTotal/maxFile - 1 {
-			f = append(f, fmt.Sprintf("%d.yaml", i), "#" + strings.Repeat("x", maxFile-1))
+			f = append(f, fmt.Sprintf("%d.yaml", i), "#"+strings.Repeat("x", maxFile-1))
 		}
-		return append(f, "x.yaml", "#" + strings.Repeat("x", maxFile-2), "y.yaml", strings.Repeat("\n", n))
+		return append(f, "x.yaml", "#"+strings.Repeat("x", maxFile-2), "y.yaml", strings.Repeat("\n", n))
 	}
 	for name, c := range map[string]struct {
 		files []string

@@ -1,0 +1,114 @@
+package policyagent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// maxPolicyError bounds in bytes what the status says of a folder full of mistakes.
+const maxPolicyError = 16 << 10
+
+// applyPolicy makes what a source of policies says the policy in force. An error changes nothing but the status.
+func (a *Agent) applyPolicy(document verifier.Document, notices []string, err error) {
+	if err != nil {
+		a.log.Error("policies cannot be loaded; the last good ones stay in force", "source", a.config.Policies.Name(), "error", err)
+		a.pending.setBroken(err)
+		a.status.policyFailed(err)
+		return
+	}
+	for _, n := range notices {
+		a.log.Warn("policies loaded with a notice", "notice", n)
+	}
+	document.DryRun = document.DryRun || a.config.UnsafeDryRun
+	a.status.policyNotices(notices)
+	a.pending.set(document)
+	a.pending.retry(a)
+}
+
+// pending is a policy that is not yet on disk. A source tells each change once, and a disk may be full for a while.
+type pending struct {
+	mu       sync.Mutex
+	document *verifier.Document
+	// broken is why the source has nothing newer, if that is so.
+	broken error
+}
+
+func (p *pending) set(d verifier.Document) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.document, p.broken = &d, nil
+}
+
+func (p *pending) setBroken(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = err
+}
+
+// retry writes the pending policy, if there is one. It stays pending if that fails.
+func (p *pending) retry(a *Agent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.document == nil {
+		return
+	}
+	if err := a.writePolicy(*p.document); err != nil {
+		a.log.Error("policies cannot be written; the last good ones stay in force", "error", err)
+		a.status.policyFailed(err)
+		return
+	}
+	p.document = nil
+	if p.broken != nil {
+		a.status.policyFailed(p.broken)
+	}
+}
+
+// writePolicy writes a snapshot if it differs from the one on disk. Generations are what verdicts are cached by, so a
+// restart alone does not make a new one.
+func (a *Agent) writePolicy(document verifier.Document) error {
+	_, problems := verifier.Compile(document)
+	next := nodestate.Policy{WrittenAt: time.Now().UTC(), Source: a.config.Policies.Name(), Document: document, Problems: problems}
+	last, err := a.state.Policy()
+	if err == nil && samePolicy(last, next) {
+		a.status.policyLoaded(last)
+		a.log.Info("policies are unchanged", "generation", last.Generation)
+		return nil
+	}
+	next.Generation = a.state.NextGeneration(next.WrittenAt)
+	if err := a.state.WritePolicy(next); err != nil {
+		return err
+	}
+	a.status.policyLoaded(next)
+	a.log.Info("policies changed", "generation", next.Generation, "authorities", len(document.Authorities),
+		"policies", len(document.Policies), "allowlist", len(document.Allowlist), "problems", len(problems))
+	for i, p := range problems {
+		if i == 20 {
+			a.log.Warn(fmt.Sprintf("and %d more problems; see kritis status", len(problems)-i))
+			break
+		}
+		a.log.Warn("policy cannot be used as written", "object", p.Object, "field", p.Field, "code", p.Code, "problem", p.Text)
+	}
+	return nil
+}
+
+// samePolicy compares what policies say. In JSON, because what is read back has lost the difference between an empty
+// list and none.
+func samePolicy(p, q nodestate.Policy) bool {
+	type said struct {
+		Source   string
+		Document verifier.Document
+		Problems []verifier.Problem `json:",omitempty"`
+	}
+	a, err := json.Marshal(said{p.Source, p.Document, p.Problems})
+	if err != nil {
+		return false
+	}
+	b, err := json.Marshal(said{q.Source, q.Document, q.Problems})
+	return err == nil && bytes.Equal(a, b)
+}
