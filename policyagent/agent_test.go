@@ -18,6 +18,19 @@ import (
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
+// signalling tells when the agent has dealt with a change.
+type signalling struct {
+	PolicySource
+	applied chan<- struct{}
+}
+
+func (s signalling) Watch(ctx context.Context, onChange func(verifier.Document, []string, error)) error {
+	return s.PolicySource.Watch(ctx, func(d verifier.Document, notices []string, err error) {
+		onChange(d, notices, err)
+		s.applied <- struct{}{}
+	})
+}
+
 // The whole way: a folder of YAML, a source, the socket, and what the plugin reads.
 func TestAgent(t *testing.T) {
 	dir := t.TempDir()
@@ -30,7 +43,8 @@ func TestAgent(t *testing.T) {
 		}
 	}
 	write("one")
-	f := start(t, dir, func(c *Config) { c.Policies = policydir.Folder(folder) })
+	applied := make(chan struct{}, 100)
+	f := start(t, dir, func(c *Config) { c.Policies = signalling{policydir.Folder(folder), applied} })
 	f.source.gives("", "payload")
 	reader, err := nodestate.Open(dir + "/state")
 	if err != nil {
@@ -38,14 +52,16 @@ func TestAgent(t *testing.T) {
 	}
 	await := func(name string) nodestate.Policy {
 		t.Helper()
-		for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			p, err := reader.Policy()
-			if err == nil && p.Document.Policies[0].Name == name {
+		for deadline := time.After(within); ; {
+			select {
+			case <-applied:
+			case <-deadline:
+				t.Fatalf("policy %q did not come", name)
+			}
+			if p, err := reader.Policy(); err == nil && p.Document.Policies[0].Name == name {
 				return p
 			}
 		}
-		t.Fatalf("policy %q did not come", name)
-		return nodestate.Policy{}
 	}
 	first := await("one")
 	write("two")

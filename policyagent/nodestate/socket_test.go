@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -131,59 +128,6 @@ func TestRequestsAtOnce(t *testing.T) {
 	}
 }
 
-func TestConnectionsAtOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	inner, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLimitedListener(inner, 2)
-	dial := func() net.Conn {
-		c, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	var accepted []net.Conn
-	for range 2 {
-		dial()
-		c, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		accepted = append(accepted, c)
-	}
-	dial()
-	third := make(chan error)
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			c.Close()
-		}
-		third <- err
-	}()
-	select {
-	case <-third:
-		t.Error("a third connection was accepted")
-	case <-time.After(20 * time.Millisecond):
-	}
-	accepted[0].Close()
-	accepted[0].Close() // closing twice frees one place only
-	if err := <-third; err != nil {
-		t.Error(err)
-	}
-	accepted[1].Close()
-	if len(l.slots) != 0 {
-		t.Errorf("%d places are still taken", len(l.slots))
-	}
-	l.Close()
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestRequestLimits(t *testing.T) {
 	c := serve(t, func(context.Context, FetchRequest) (FetchResponse, error) { return FetchResponse{}, nil })
 	digests := func(n int) string {
@@ -254,52 +198,6 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	if _, err := c.parseAnswer(200, append([]byte("{}"), bytes.Repeat([]byte{' '}, maxAnswer-2)...)); err != nil {
 		t.Errorf("an answer of the limit: %v", err)
-	}
-}
-
-func TestListen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "run", "agent.sock")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != os.ModeSocket|0o600 {
-		t.Errorf("mode %v (%v)", info.Mode(), err)
-	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another policy agent answers") {
-		t.Errorf("a second agent: %v", err)
-	}
-	l.Close()
-	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the socket file is gone after close: %v", err)
-	}
-	l, err = Listen(path)
-	if err != nil {
-		t.Fatalf("over a stale socket: %v", err)
-	}
-	l.Close()
-
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(file); err == nil || !strings.Contains(err.Error(), "not a socket") {
-		t.Errorf("over a file: %v", err)
-	}
-	dir, err := os.MkdirTemp("/tmp", "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	limit := maxSocketPath - len(socketSuffix)
-	for n, ok := range map[int]bool{limit: true, limit + 1: false} {
-		l, err := Listen(filepath.Join(dir, strings.Repeat("x", n-len(dir)-1)))
-		if (err == nil) != ok {
-			t.Errorf("a path of %d bytes: %v", n, err)
-		}
-		if err == nil {
-			l.Close()
-		}
 	}
 }
 
