@@ -237,7 +237,7 @@ func TestBrokenFloorDenies(t *testing.T) {
 	b := newTestbed(t, nil)
 	write(t, b.rules.floorFile, "version: 1\nnamespaceWithoutPolicy: Deny\n")
 	rules := newRuleStore(b.rules.stateDir, b.rules.floorFile, b.rules.log)
-	b.decider.rules = rules
+	b.rules = rules
 	s := b.signed(t, "layer")
 	if made := b.decide(t.Context(), s, time.Now()); made.verdict.Outcome != verifier.CouldNotTell || !strings.Contains(made.message, "namespaceWithoutPolicy") {
 		t.Errorf("verdict = %s, %q", made.verdict.Outcome, made.message)

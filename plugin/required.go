@@ -17,8 +17,10 @@ type Required string
 const (
 	// RequiredAuto reads it from the runtime's configuration file.
 	RequiredAuto Required = "auto"
-	RequiredYes  Required = "yes"
-	RequiredNo   Required = "no"
+	// RequiredYes states that it is.
+	RequiredYes Required = "yes"
+	// RequiredNo states that it is not.
+	RequiredNo Required = "no"
 )
 
 // gap is a reason why enforcement is best effort.

@@ -183,7 +183,8 @@ func (s *ruleStore) run(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-		case <-watcher.Errors:
+		case err := <-watcher.Errors:
+			s.log.Debug("watching the rules' files", "error", err)
 		case <-tick.C:
 		}
 		// Cheap to look at, so that thousands of attestation records do not make us parse the policy each time.

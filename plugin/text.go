@@ -2,7 +2,7 @@ package plugin
 
 // What people read when a decision was not the verifier's own stands here, one line each: what, why, what next.
 const (
-	textFetchGoesOn = "its attestations are still being fetched; nothing to do: the next try finds them, unless the registry stays silent"
+	textFetchGoesOn = "they are still being fetched, because the registry is slow or many images are new"
 	textCheckpoint  = "it is restored from a checkpoint, which need not hold what the image says; start it from its image"
 	textPanic       = "the plugin failed while deciding; see its log, and report it"
 	textDeadline    = "no answer within the time that the runtime allows; try again, and see `kritis status` for what is slow"
