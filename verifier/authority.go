@@ -44,6 +44,9 @@ func (q *inquiry) searchAttestation(a *authority, digests []Digest) (AuthorityRe
 			state = mayAttest
 		}
 	}
+	if state == mayAttest && len(result.Attempts) == 0 {
+		result.Why = whyUnknown
+	}
 	return result, state
 }
 

@@ -24,10 +24,12 @@ func (r Rules) Decide(req Request, content Content, attestations Attestations) (
 	if floor == nil {
 		floor = defaultFloor()
 	}
-	if !slices.Contains(floor.handlers, req.RuntimeHandler) {
+	listed := slices.Contains(floor.handlers, req.RuntimeHandler)
+	if !listed && !floor.handlersByDefault {
 		return Verdict{Outcome: Denied, Reason: RuntimeHandler, Detail: why(detailRuntimeHandler, req.RuntimeHandler)}
 	}
 	q := newInquiry(req, content, attestations)
+	q.handlerRefused = !listed
 	var findings []finding
 	if s := floor.side(req.Namespace); len(s.policies) > 0 {
 		findings = append(findings, q.judge(s))

@@ -18,7 +18,8 @@ type FloorSpec struct {
 	// BootstrapExempt are namespace patterns whose containers run although no policy snapshot has ever arrived.
 	// Nil means kube-system; a list without entries means none.
 	BootstrapExempt []string
-	// RuntimeHandlers may run; empty means the runtime's default handler ("") and "runc".
+	// RuntimeHandlers may run, in every namespace. Empty means that where a policy applies only the runtime's default
+	// handler ("") and "runc" may, and elsewhere any.
 	RuntimeHandlers []string
 	// IgnoreClusterDryRun makes the cluster's dry run have no effect on this node.
 	IgnoreClusterDryRun bool
@@ -35,13 +36,16 @@ type Floor struct {
 	denyWithoutPolicy bool
 	bootstrapExempt   []string
 	handlers          []string
+	// handlersByDefault: nobody wrote the list of handlers. It then binds only namespaces that a policy protects, so
+	// that installing the product stops nothing that nobody asked to protect.
+	handlersByDefault bool
 	ignoreDryRun      bool
 	ignoreAllow       bool
 }
 
 // defaultFloor is in force where the owner of the node wrote none.
 func defaultFloor() *Floor {
-	return &Floor{bootstrapExempt: []string{"kube-system"}, handlers: []string{"", "runc"}}
+	return &Floor{bootstrapExempt: []string{"kube-system"}, handlers: []string{"", "runc"}, handlersByDefault: true}
 }
 
 // CompileFloor checks a floor. Unlike Compile it is strict: its author sits at the node and can correct it, so any
@@ -58,7 +62,7 @@ func CompileFloor(spec FloorSpec) (*Floor, error) {
 		floor.bootstrapExempt = slices.Clone(spec.BootstrapExempt)
 	}
 	if len(spec.RuntimeHandlers) > 0 {
-		floor.handlers = slices.Clone(spec.RuntimeHandlers)
+		floor.handlers, floor.handlersByDefault = slices.Clone(spec.RuntimeHandlers), false
 	}
 	var problems []error
 	for _, p := range c.problems {

@@ -34,6 +34,8 @@ type inquiry struct {
 	refErr       error
 	content      Content
 	attestations Attestations
+	// handlerRefused: the pod's runtime handler may not run where a policy applies.
+	handlerRefused bool
 
 	isNamed   *answer[bool]
 	foundAt   *answer[[]Digest]

@@ -33,8 +33,8 @@ const (
 	detailNoSnapshot       = "no policy has arrived on this node yet: start the policy agent here, and see `kritis status`"
 	detailNoPolicyDenied   = "namespace %q has no policy and this node demands one: create a GenericAttestationPolicy in it"
 	detailInvalidReference = "%s"
-	detailTag              = "it is named by tag: name it by digest, as `kritis resolve` does in manifests"
-	detailTagKnown         = "it is named by tag: name it by digest, here @%s"
+	detailTag              = "it is named by tag: name it by its digest, as NAME@sha256:…"
+	detailTagKnown         = "it is named by tag: name it by its digest, here %s"
 	detailTagElsewhere     = "on this node no digest of its repository leads to the content that would run: pull the image again"
 	detailDigestElsewhere  = "on this node the digest does not lead to the content that would run: pull the image again by this digest"
 	detailNameElsewhere    = "%s lists the name, but on this node it belongs to other content than would run: remove the image from the node and pull it again"
@@ -56,6 +56,7 @@ const (
 	whyAuthorityMissing   = "it does not exist"
 	whyAuthorityDuplicate = "it exists twice"
 	whyNoKey              = "it has no usable key"
+	whyUnknown            = "nobody could tell: its attestations could not be had"
 )
 
 // Attempt.Why.

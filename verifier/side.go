@@ -31,6 +31,9 @@ func (q *inquiry) judge(s side) finding {
 }
 
 func (q *inquiry) judgeName(s side) finding {
+	if q.handlerRefused {
+		return finding{outcome: Denied, reason: RuntimeHandler, detail: why(detailRuntimeHandler, q.req.RuntimeHandler)}
+	}
 	if err := q.read(); err != nil {
 		return finding{outcome: Denied, reason: InvalidReference, detail: why(detailInvalidReference, err.Error())}
 	}
