@@ -4,4 +4,5 @@
 //	stack.go    start and stop the parts
 //	policy.go   keys and policies
 //	images.go   push, sign, run
+//	status.go   ask the plugin how it does
 package stack

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
@@ -17,11 +19,16 @@ func (s *Stack) Push(ctx context.Context, repository string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := s.Registry.Push(ctx, repository+":v1", image)
+	return PushTo(ctx, s.Registry, repository, image)
+}
+
+// PushTo pushes an image or an index as repository:v1 and returns its reference by digest.
+func PushTo(ctx context.Context, r *cluster.Registry, repository string, content remote.Taggable) (string, error) {
+	digest, err := r.Push(ctx, repository+":v1", content)
 	if err != nil {
 		return "", err
 	}
-	return s.Registry.Host() + "/" + repository + "@" + digest, nil
+	return r.Host() + "/" + repository + "@" + digest, nil
 }
 
 // Kritis runs the kritis command and returns its exit code and output.

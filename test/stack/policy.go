@@ -89,7 +89,7 @@ func (s *Stack) Require(ctx context.Context, namespace string, keys ...Key) erro
 }
 
 // WritePolicies writes objects into a file of the policy folder and, if an agent runs, waits until it has written them
-// to the node's state.
+// to the node's state, and if a plugin runs, that it enforces them.
 func (s *Stack) WritePolicies(ctx context.Context, file string, objects ...string) error {
 	before := s.generation()
 	// Renamed into place: the agent would rightly complain about half a file.
@@ -103,11 +103,21 @@ func (s *Stack) WritePolicies(ctx context.Context, file string, objects ...strin
 	if s.Agent == nil || !s.Agent.Running() {
 		return nil
 	}
-	return cluster.Await(ctx, "the agent to take policy "+file, func(context.Context) error {
+	err := cluster.Await(ctx, "the agent to take policy "+file, func(context.Context) error {
 		if s.generation() == before {
 			return fmt.Errorf("the node's state still has generation %d", before)
 		}
 		return nil
+	})
+	if err != nil || s.Plugin == nil || !s.Plugin.Running() {
+		return err
+	}
+	return cluster.Await(ctx, "the plugin to take policy "+file, func(ctx context.Context) error {
+		status, err := s.Status(ctx)
+		if now := s.generation(); err == nil && status.Policy.Generation != now {
+			err = fmt.Errorf("it has generation %d, the node's state %d", status.Policy.Generation, now)
+		}
+		return err
 	})
 }
 

@@ -34,12 +34,16 @@ type Options struct {
 	RuntimeHandlers []string
 	// Config is added to containerd's configuration.
 	Config string
+	// Referrers starts a second registry, with the referrers API.
+	Referrers bool
 }
 
 // Stack is a running node with the product on it.
 type Stack struct {
 	Node     *cluster.Node
 	Registry *cluster.Registry
+	// Referrers is nil unless asked for.
+	Referrers *cluster.Registry
 	// Dir holds everything below.
 	Dir string
 	// Program is the kritis binary, Cosign cosign's.
@@ -61,7 +65,7 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	if s.Dir, err = os.MkdirTemp("/run", "stack-"); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"policies", "attestations", "keys", "log", "registry"} {
+	for _, dir := range []string{"policies", "attestations", "keys", "log", "registry", "referrers"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -93,6 +97,14 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	if err := s.Trust(s.Registry); err != nil {
 		return nil, err
 	}
+	if o.Referrers {
+		if s.Referrers, err = cluster.StartReferrersRegistry(ctx, s.path("referrers")); err != nil {
+			return nil, err
+		}
+		if err := s.Trust(s.Referrers); err != nil {
+			return nil, err
+		}
+	}
 	if o.Bare {
 		return s, nil
 	}
@@ -102,7 +114,7 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 	return s, s.StartPlugin(ctx)
 }
 
-// Trust lets node and product use a further registry by plain HTTP.
+// Trust lets node and product use a further registry by plain HTTP. The agent has to be started afterwards.
 func (s *Stack) Trust(r *cluster.Registry) error {
 	if err := s.Node.AddRegistry(r.Host(), r); err != nil {
 		return err
@@ -121,7 +133,9 @@ func (s *Stack) Trust(r *cluster.Registry) error {
 	return err
 }
 
-func (s *Stack) path(parts ...string) string { return filepath.Join(append([]string{s.Dir}, parts...)...) }
+func (s *Stack) path(parts ...string) string {
+	return filepath.Join(append([]string{s.Dir}, parts...)...)
+}
 
 // StateDir is the folder between agent and plugin.
 func (s *Stack) StateDir() string { return s.path("state") }
@@ -183,6 +197,17 @@ func (s *Stack) StartPlugin(ctx context.Context, args ...string) error {
 	if err := s.LaunchPlugin(ctx, args...); err != nil {
 		return err
 	}
+	// The runtime's log may not yet tell that a plugin before this one is gone.
+	err := cluster.Await(ctx, "the plugin to be registered", func(ctx context.Context) error {
+		status, err := s.Status(ctx)
+		if err == nil && !status.Registered {
+			err = errors.New("it is not: " + status.LastError)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return s.Node.WaitNRI(ctx, plugin.Name)
 }
 
@@ -215,8 +240,10 @@ func (s *Stack) Close() error {
 	if s.Node != nil {
 		errs = append(errs, s.Node.Close())
 	}
-	if s.Registry != nil {
-		errs = append(errs, s.Registry.Resume(), s.Registry.Stop(ctx))
+	for _, r := range []*cluster.Registry{s.Registry, s.Referrers} {
+		if r != nil {
+			errs = append(errs, r.Resume(), r.Stop(ctx))
+		}
 	}
 	if s.Dir != "" {
 		errs = append(errs, os.RemoveAll(s.Dir))
