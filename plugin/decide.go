@@ -298,29 +298,32 @@ func (l *lookup) Attestations(repository string, d verifier.Digest) ([]verifier.
 	switch {
 	case err != nil:
 		// Absent and damaged records are the same to us: neither says that there is no attestation.
-		l.want(repository, d)
+		l.want(repository, d, false)
 		if l.failure != nil {
 			return nil, l.failure
 		}
 		return nil, fmt.Errorf("read its attestations from the node's state: %w", err)
 	case len(rec.Failures) > 0:
-		l.want(repository, d)
+		l.want(repository, d, true)
 		return rec.Attestations, errors.New(rec.Failures[0])
 	case l.now.Sub(rec.FetchedAt) > negativeFresh || rec.FetchedAt.After(l.now):
-		l.want(repository, d) // used only if the image is not admitted
+		l.want(repository, d, true) // used only if the image is not admitted
 	}
 	return rec.Attestations, nil
 }
 
-func (l *lookup) want(repository string, d verifier.Digest) {
+// want notes what to ask the agent for. With again there is a record that did not suffice, and the agent must not
+// take it for the answer: another's signature, say, that was there before the right one.
+func (l *lookup) want(repository string, d verifier.Digest, again bool) {
 	if l.asked {
 		return
 	}
 	for i := range l.wanted {
 		if l.wanted[i].Repository == repository {
 			l.wanted[i].Digests = append(l.wanted[i].Digests, d)
+			l.wanted[i].Again = l.wanted[i].Again || again
 			return
 		}
 	}
-	l.wanted = append(l.wanted, nodestate.FetchRequest{Repository: repository, Digests: []verifier.Digest{d}})
+	l.wanted = append(l.wanted, nodestate.FetchRequest{Repository: repository, Digests: []verifier.Digest{d}, Again: again})
 }
