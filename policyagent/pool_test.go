@@ -132,7 +132,7 @@ func TestHowManyWait(t *testing.T) {
 				t.Fatalf("%d: %v", i, err)
 			}
 		}
-		if _, _, err := p.start(image("hung", -1)); err != errHostQueue {
+		if _, _, err := p.start(image("hung", -1)); !errors.Is(err, errHostQueue) {
 			t.Errorf("one more of a host: %v", err)
 		}
 		if _, joined, err := p.start(image("hung", 0)); err != nil || !joined {
@@ -143,7 +143,7 @@ func TestHowManyWait(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			if _, queued := p.load(); err != errQueue || queued != maxQueued {
+			if _, queued := p.load(); !errors.Is(err, errQueue) || queued != maxQueued {
 				t.Errorf("%v with %d waiting", err, queued)
 			}
 			break
@@ -194,7 +194,7 @@ func TestStopping(t *testing.T) {
 		if stopped != maxPerHost {
 			t.Errorf("%d were told that the agent stops", stopped)
 		}
-		if _, _, err := p.start(image("a", 99)); err != errStopped {
+		if _, _, err := p.start(image("a", 99)); !errors.Is(err, errStopped) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})

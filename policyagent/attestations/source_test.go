@@ -3,6 +3,7 @@ package attestations
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,7 +80,7 @@ func TestListFitsIntoARecord(t *testing.T) {
 	for name, a := range map[string]verifier.Attestation{
 		"payloads": {Payload: make([]byte, verifier.MaxPayload-8)},
 		"sources":  {Source: nasty},
-		"key IDs":  {Signatures: []verifier.Signature{{KeyID: nasty}, {KeyID: nasty}, {KeyID: nasty}, {KeyID: nasty}, {KeyID: nasty}, {KeyID: nasty}}},
+		"key IDs":  {Signatures: slices.Repeat([]verifier.Signature{{KeyID: nasty}}, verifier.MaxSignatures)},
 		"values":   {Signatures: []verifier.Signature{{Value: make([]byte, 30000)}}},
 	} {
 		var l List

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,35 @@ func flip(content []byte, n int) []byte {
 	c := bytes.Clone(content)
 	c[n] ^= 1
 	return c
+}
+
+// Whoever has the old file open goes on seeing the old file: it is replaced, never written into.
+func TestFilesAreReplaced(t *testing.T) {
+	w := newWriter(t)
+	for name, write := range map[string]func(n uint64) error{
+		policyFile:                             func(n uint64) error { return w.WritePolicy(testPolicy(n)) },
+		statusFile:                             func(n uint64) error { return w.WriteStatus(Status{PID: int(n)}) },
+		recordPath(testRepository, testDigest): func(n uint64) error { return w.WriteRecord(testRecord(fmt.Sprint(n))) },
+	} {
+		if err := write(1); err != nil {
+			t.Fatal(err)
+		}
+		old, err := os.Open(filepath.Join(w.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		before, err := os.ReadFile(old.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := write(2); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := io.ReadAll(old); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%s was written into: %q (%v)", name, after, err)
+		}
+	}
 }
 
 func TestWriteLeavesNoTemporaryFile(t *testing.T) {

@@ -59,7 +59,9 @@ func Serve(ctx context.Context, l net.Listener, f Fetcher) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-served
+	if end := <-served; err == nil && !errors.Is(end, http.ErrServerClosed) {
+		err = end
+	}
 	if err != nil {
 		return fmt.Errorf("closing the socket: %w", err)
 	}

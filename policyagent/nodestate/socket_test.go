@@ -191,7 +191,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	if got := boundFailures(many[:MaxFailures]); len(got) != MaxFailures || strings.HasPrefix(got[MaxFailures-1], "and") {
 		t.Errorf("the limit itself was cut: %d", len(got))
 	}
-	for _, answer := range [][]byte{[]byte("<html>"), []byte("{}x"), bytes.Repeat([]byte{' '}, maxAnswer+1)} {
+	for _, answer := range [][]byte{[]byte("<html>"), []byte("{}x"), append([]byte("{}"), bytes.Repeat([]byte{' '}, maxAnswer-1)...)} {
 		if _, err := c.parseAnswer(200, answer); err == nil || !strings.Contains(err.Error(), "of one version") {
 			t.Errorf("%.10q: %v", answer, err)
 		}

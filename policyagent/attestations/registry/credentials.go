@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 )
 
-// maxConfig is the size of a Docker config file, and of what a credential helper prints, in bytes.
-const maxConfig = 1 << 20
+// maxHelperOutput is the size of what a credential helper prints in bytes.
+const maxHelperOutput = 1 << 20
 
 // dockerConfig is the part of ~/.docker/config.json that concerns us. Other members are other programs'.
 // https://docs.docker.com/reference/cli/docker/login/#credential-stores
@@ -51,7 +51,7 @@ func (c credentials) resolve(ctx context.Context, host, path string) (authn.Auth
 	if c.path == "" {
 		return authn.Anonymous, nil, nil
 	}
-	data, err := readBounded(c.path, maxConfig)
+	data, err := readBounded(c.path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the Docker config: %w", err)
 	}
@@ -159,7 +159,7 @@ func runHelper(ctx context.Context, name, host string) (dockerAuth, error) {
 	cmd.Stdin = strings.NewReader(host)
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
-	cmd.Stdout = &limitedWriter{w: &out, left: maxConfig}
+	cmd.Stdout = &limitedWriter{w: &out, left: maxHelperOutput}
 	if err := cmd.Run(); err != nil {
 		// Its output may hold what it should not.
 		return dockerAuth{}, fmt.Errorf("docker-credential-%s get failed: %w; run it by hand", name, err)

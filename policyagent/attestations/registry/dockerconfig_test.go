@@ -49,7 +49,7 @@ func TestDockerConfig(t *testing.T) {
 			t.Errorf("New accepted %q", bad)
 		}
 	}
-	for n, ok := range map[int]bool{maxConfig: true, maxConfig + 1: false} {
+	for n, ok := range map[int]bool{maxSettings: true, maxSettings + 1: false} {
 		s, err := New(Config{DockerConfig: write(t, "config.json", "{}"+strings.Repeat(" ", n-2))})
 		if (err == nil) != ok {
 			t.Errorf("a file of %d bytes: %v", n, err)

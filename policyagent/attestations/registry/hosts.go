@@ -15,11 +15,11 @@ import (
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
-// Limits of the hosts file.
 const (
-	maxHostsFile = 1 << 20
-	maxHosts     = 1000
-	maxMirrors   = 8
+	// maxSettings is the size in bytes of what operators give us: hosts file, Docker config, certificates.
+	maxSettings = 1 << 20
+	maxHosts    = 1000
+	maxMirrors  = 8
 )
 
 // Host is what to know about one registry host, or mirror, or token server. The zero value of everything but Host
@@ -45,7 +45,7 @@ type Host struct {
 
 // ReadHosts reads a hosts file: YAML with the one member "hosts", a list of Host.
 func ReadHosts(path string) ([]Host, error) {
-	data, err := readBounded(path, maxHostsFile)
+	data, err := readBounded(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the hosts file: %w", err)
 	}
@@ -134,18 +134,18 @@ func canonicalHost(host string) string {
 }
 
 // readBounded reads a file whose owner we trust: symbolic links are welcome, Kubernetes mounts secrets by them.
-func readBounded(path string, limit int64) ([]byte, error) {
+func readBounded(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes: make it smaller", path, limit)
+	if len(data) > maxSettings {
+		return nil, fmt.Errorf("%s has more than %d bytes: make it smaller", path, maxSettings)
 	}
 	return data, nil
 }

@@ -86,7 +86,7 @@ func TestHostsThatAreRefused(t *testing.T) {
 	if _, err := parseHosts([]byte("hosts: [{host: a.example, mirrors: [" + strings.Repeat("m.example,", maxMirrors) + "]}]")); err != nil {
 		t.Error(err)
 	}
-	for n, ok := range map[int]bool{maxHostsFile: true, maxHostsFile + 1: false} {
+	for n, ok := range map[int]bool{maxSettings: true, maxSettings + 1: false} {
 		if _, err := ReadHosts(write(t, "hosts.yaml", strings.Repeat(" ", n))); (err == nil) != ok {
 			t.Errorf("a file of %d bytes: %v", n, err)
 		}

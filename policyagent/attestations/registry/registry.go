@@ -42,7 +42,7 @@ func New(config Config) (*Source, error) {
 	s := &Source{config, credentials{config.DockerConfig, config.UnsafeCredentialHelpers}, t}
 	if config.DockerConfig != "" {
 		// A file that cannot be read at start is a mistake; later it is a failure of each fetch.
-		data, err := readBounded(config.DockerConfig, maxConfig)
+		data, err := readBounded(config.DockerConfig)
 		if err != nil {
 			return nil, fmt.Errorf("reading the Docker config: %w", err)
 		}
