@@ -137,7 +137,7 @@ func load(t *testing.T, main string, further map[string]string) map[string]any {
 	dir := t.TempDir()
 	files := map[string]string{
 		"config.toml":                    "imports = [\"" + dir + "/conf.d/*.toml\"]\n" + main,
-		"conf.d/10-kritis-required.toml": readFile(t, "containerd/10-kritis-required.toml"),
+		"conf.d/90-kritis-required.toml": readFile(t, "containerd/90-kritis-required.toml"),
 	}
 	for name, text := range further {
 		files[name] = text
@@ -201,7 +201,7 @@ func TestRequiredPluginsAreReplacedNotJoined(t *testing.T) {
 	if names := required(t, load(t, "version = 3\n"+others, nil)); !slices.Equal(names, []string{plugin.Name}) {
 		t.Errorf("config.toml requires another plugin: %v", names)
 	}
-	later := map[string]string{"conf.d/20-other.toml": "version = 3\n" + others}
+	later := map[string]string{"conf.d/95-other.toml": "version = 3\n" + others}
 	if names := required(t, load(t, "version = 3\n", later)); !slices.Equal(names, []string{"other"}) {
 		t.Errorf("a later file requires another plugin: %v", names)
 	}

@@ -68,12 +68,13 @@ type decider struct {
 	budget   *waitBudget
 	kept     *lru.Cache[decisionKey, *decision]
 	prompts  chan struct{} // bounds the fetches that are asked for without waiting
+	underWay chan struct{} // bounds the decisions that have not ended, also those that nobody waits for any more
 	counters *counters
 }
 
 // remembered returns a decision from memory, or nil. It neither blocks nor allocates.
 func (d *decider) remembered(s *subject, now time.Time) *decision {
-	if s.checkpoint || len(s.volumes) > 0 {
+	if s.checkpoint || len(s.volumes) > 0 || s.bound == (bound{}) {
 		return nil
 	}
 	made, ok := d.kept.Get(decisionKey{d.rules.load().generation, s.namespace, s.image, s.handler, s.bound})
@@ -101,11 +102,7 @@ func (d *decider) decide(ctx context.Context, s *subject, now time.Time) *decisi
 
 func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time) *decision {
 	c := &content{ctx: ctx, contents: d.contents, bound: s.bound}
-	made := d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: s.image, RuntimeHandler: s.handler, Now: now}, c)
-	if s.checkpoint && !made.unbound {
-		made.verdict = verifier.Verdict{Outcome: verifier.Denied, Reason: verifier.Checkpoint, Detail: textCheckpoint, DryRun: made.verdict.DryRun}
-		made.message = verifier.Message(made.image, made.verdict)
-	}
+	made := d.judge(ctx, r, s.request(s.image, now), c)
 	if made.admits() && !made.unbound {
 		if err := d.bind(ctx, made, s.bound); err != nil {
 			made = couldNotTell(s.image, r.generation, verifier.RuntimeFailed, err.Error())
@@ -132,7 +129,7 @@ func restsOnName(image string) bool {
 // bind notes which layers the container's snapshot has to rest on.
 func (d *decider) bind(ctx context.Context, made *decision, b bound) error {
 	if b.config == "" {
-		made.chain = b.chain
+		made.chain = b.below.parent
 		return nil
 	}
 	var err error
@@ -222,7 +219,7 @@ func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolum
 	names := []string{"sha256:" + v.target.Hex()}
 	snap, err := d.contents.store.snapshot(ctx, v.key)
 	if err == nil {
-		c.bound.chain = snap.parent
+		c.bound.below = snap
 		names, err = d.namesOf(ctx, v.target, names)
 	}
 	var view verifier.Content = c
@@ -231,7 +228,7 @@ func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolum
 	}
 	var first *decision
 	for _, name := range names {
-		made := d.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: name, RuntimeHandler: s.handler, Now: now}, view)
+		made := d.judge(ctx, r, s.request(name, now), view)
 		if made.admits() {
 			return made
 		}

@@ -28,11 +28,11 @@ func (p *Plugin) assess(required bool, gaps []gap) {
 	p.publish()
 }
 
-func (p *Plugin) setWaiting(waiting bool) {
-	p.state.mu.Lock()
-	p.state.waiting = waiting
-	p.state.mu.Unlock()
-	p.publish()
+// ready tells whoever started the plugin that the node may go on.
+func (p *Plugin) ready() {
+	if p.cfg.OnReady != nil {
+		p.cfg.OnReady()
+	}
 }
 
 // connected notes the runtime that configures us.
@@ -61,9 +61,7 @@ func (p *Plugin) registered() {
 	p.log.Info("registered with the runtime", "runtime", info.Name, "version", info.Version, "nri", info.NRI, "mode", mode,
 		"decisionTime", info.decisionTime(), "containersRunningAlready", found)
 	p.publish()
-	if p.cfg.OnRegistered != nil {
-		p.cfg.OnRegistered()
-	}
+	p.ready()
 }
 
 func (p *Plugin) disconnected(err error) {
@@ -82,11 +80,14 @@ func (p *Plugin) mode() (string, []gap) {
 	p.state.mu.Lock()
 	defer p.state.mu.Unlock()
 	gaps := p.state.gaps
-	if p.state.registered && !p.state.runtime.Validators {
+	known := p.state.runtime.Name != "" // registered now, or before
+	if known && !p.state.runtime.Validators {
 		gaps = append([]gap{{codeNoValidators, textNoValidators}}, gaps...)
 	}
+	// Absence denies only where a runtime that can do so has been told to.
+	absenceDenies := p.state.required && known && p.state.runtime.Validators
 	switch {
-	case !p.state.registered && !p.state.required:
+	case !p.state.registered && !absenceDenies:
 		return ModeWaiting, gaps
 	case len(gaps) > 0:
 		return ModeBestEffort, gaps
@@ -104,11 +105,6 @@ func (p *Plugin) publish() {
 	}
 	for _, g := range gaps {
 		p.counters.enforcing.WithLabelValues(mode, g.Code).Set(1)
-	}
-	r := p.rules.load()
-	p.counters.generation.Set(float64(r.policy.Generation))
-	if !r.policy.WrittenAt.IsZero() {
-		p.counters.policyTime.Set(float64(r.policy.WrittenAt.Unix()))
 	}
 }
 

@@ -89,12 +89,12 @@ func (h *handlers) answer(ctx context.Context, at place, s *subject, decide func
 	start := time.Now()
 	remembered := true
 	made := (*decision)(nil)
-	if at == placeCreate && (s.bound.config != "" || !h.info.ImageField) {
+	if at == placeCreate {
 		made = h.plugin.remembered(s, start)
 	}
 	if made == nil {
 		remembered = false
-		made = within(ctx, h.info.decisionTime(), s, start, decide, h.plugin.log.Error)
+		made = h.plugin.within(ctx, h.info.decisionTime(), s, start, decide)
 	}
 	h.plugin.record(entry{at: at, subject: s, decision: made, took: time.Since(start), remembered: remembered, time: start})
 	if made.admits() {
@@ -104,15 +104,21 @@ func (h *handlers) answer(ctx context.Context, at place, s *subject, decide func
 }
 
 // within runs decide in a goroutine of its own, so that even a disk that hangs cannot hold the runtime's lock beyond
-// the time there is. The goroutine ends when the disk answers.
-func within(ctx context.Context, limit time.Duration, s *subject, now time.Time, decide func(context.Context, time.Time) *decision, logError func(string, ...any)) *decision {
+// the time there is. The goroutine ends when the disk answers; until then it keeps one of a bounded number of places.
+func (d *decider) within(ctx context.Context, limit time.Duration, s *subject, now time.Time, decide func(context.Context, time.Time) *decision) *decision {
+	select {
+	case d.underWay <- struct{}{}:
+	default:
+		return couldNotTell(s.image, 0, verifier.RuntimeFailed, textDeadline)
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	result := make(chan *decision, 1)
 	go func() {
+		defer func() { <-d.underWay }()
 		defer func() {
 			if p := recover(); p != nil {
-				logError("panic while deciding, the container is denied", "panic", fmt.Sprint(p), "image", s.image, "stack", string(debug.Stack()))
+				d.rules.log.Error("panic while deciding, the container is denied", "panic", fmt.Sprint(p), "image", s.image, "stack", string(debug.Stack()))
 				result <- couldNotTell(s.image, 0, verifier.Internal, textPanic)
 			}
 		}()

@@ -19,6 +19,7 @@ import (
 )
 
 func TestWithin(t *testing.T) {
+	d := newTestbed(t, nil).decider
 	ok := &decision{verdict: verifier.Verdict{Outcome: verifier.Allowed, Reason: verifier.Attested}}
 	for name, tc := range map[string]struct {
 		decide func(context.Context, time.Time) *decision
@@ -38,7 +39,8 @@ func TestWithin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				made := within(t.Context(), 1200*time.Millisecond, &subject{image: "x"}, start, tc.decide, func(string, ...any) {})
+				d.underWay = make(chan struct{}, 1)
+				made := d.within(t.Context(), 1200*time.Millisecond, &subject{image: "x"}, start, tc.decide)
 				if made.verdict.Reason != tc.reason || made.admits() != tc.admits {
 					t.Errorf("decision = %+v", made.verdict)
 				}
@@ -49,6 +51,14 @@ func TestWithin(t *testing.T) {
 					t.Errorf("took %s of the runtime's 2 s", took)
 				}
 				time.Sleep(2 * time.Minute) // the one that ignores the end ends, too
+				synctest.Wait()
+				if len(d.underWay) != 0 {
+					t.Error("it keeps its place")
+				}
+				d.underWay <- struct{}{}
+				if made := d.within(t.Context(), time.Second, &subject{image: "x"}, time.Now(), tc.decide); made.admits() {
+					t.Error("admitted although too many are under way")
+				}
 			})
 		})
 	}
@@ -76,6 +86,20 @@ func TestHandlers(t *testing.T) {
 	}
 	b.store.snapshots["signed"] = snapshot{parent: chain(signed)}
 	b.store.snapshots["unsigned"] = snapshot{parent: chain(unsigned)}
+	// An image without layers rests on nothing, and so does every container that has no snapshot.
+	empty := b.signed(t, "empty")
+	emptyManifest, emptyConfig, _ := b.store.image(t, "no layers")
+	empty.image, empty.bound = repository+"@"+string(emptyManifest), bound{digest: emptyManifest, config: emptyConfig}
+	b.recs.put(nodestate.Record{Repository: repository, Digest: emptyManifest, FetchedAt: time.Now(),
+		Attestations: []verifier.Attestation{b.signer.attest(t, repository, emptyManifest)}})
+	b.store.snapshots["empty"] = snapshot{}
+	// As containerd makes it for user namespaces where the kernel cannot map: a copy of the layers, under a name of its own.
+	remapped, err := remappedName(chain(signed), "0:1000:65536", "0:1000:65536")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.store.snapshots["remapped"] = snapshot{parent: remapped, uidMap: "0:1000:65536", gidMap: "0:1000:65536"}
+	b.store.snapshots["posing"] = snapshot{parent: remapped}
 	current := runtimeInfo{Validators: true, ImageField: true, RequestTimeout: 2 * time.Second}
 	older := runtimeInfo{Validators: true, RequestTimeout: 2 * time.Second}
 	image := func(s *subject) *api.Image {
@@ -97,6 +121,11 @@ func TestHandlers(t *testing.T) {
 		"older: unsigned":                {older, nil, "unsigned", unsigned.image, false, false},
 		"older: signed name":             {older, nil, "unsigned", signed.image, false, false},
 		"older: no snapshot":             {older, nil, "gone", signed.image, false, false},
+		"older: no layers":               {older, nil, "empty", empty.image, false, false},
+		"older: name of one without":     {older, nil, "unsigned", empty.image, false, false},
+		"remapped":                       {current, image(signed), "remapped", signed.image, true, true},
+		"older: remapped":                {older, nil, "remapped", signed.image, true, true},
+		"older: remapped without labels": {older, nil, "posing", signed.image, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &handlers{plugin: p, info: tc.info}
@@ -193,7 +222,7 @@ func TestAudit(t *testing.T) {
 
 func TestMode(t *testing.T) {
 	p, _ := newPlugin(t, nil)
-	good := runtimeInfo{Validators: true}
+	good := runtimeInfo{Name: "containerd", Validators: true}
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -201,10 +230,12 @@ func TestMode(t *testing.T) {
 		code string
 	}{
 		{"at start", func() {}, ModeWaiting, ""},
-		{"required, not registered", func() { p.assess(true, nil) }, ModeEnforcing, ""},
+		{"required, by a runtime that nobody knows", func() { p.assess(true, nil) }, ModeWaiting, ""},
 		{"registered", func() { p.connected(good); p.registered() }, ModeEnforcing, ""},
-		{"runtime without validators", func() { p.connected(runtimeInfo{}) }, ModeBestEffort, codeNoValidators},
-		{"not required", func() { p.connected(good); p.assess(false, []gap{{codeNotRequired, textNotRequired}}) }, ModeBestEffort, codeNotRequired},
+		{"required, connection lost", func() { p.disconnected(errors.New("x")) }, ModeEnforcing, ""},
+		{"runtime without validators", func() { p.connected(runtimeInfo{Name: "containerd"}); p.registered() }, ModeBestEffort, codeNoValidators},
+		{"gone again", func() { p.disconnected(errors.New("x")) }, ModeWaiting, codeNoValidators},
+		{"not required", func() { p.connected(good); p.registered(); p.assess(false, []gap{{codeNotRequired, textNotRequired}}) }, ModeBestEffort, codeNotRequired},
 		{"connection lost", func() { p.disconnected(errors.New("x")) }, ModeWaiting, codeNotRequired},
 	} {
 		step.do()

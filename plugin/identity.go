@@ -29,16 +29,17 @@ const (
 )
 
 // bound is what the runtime itself ties to a container. On runtimes that report it, digest (index or manifest) and
-// config are set; otherwise chain, the chain ID of the layers below the container's snapshot.
+// config are set; otherwise below, the container's snapshot. The zero value is bound to nothing.
 type bound struct {
 	digest, config verifier.Digest
-	chain          string
+	below          snapshot
 }
 
-// relation is a pair of content addresses of which the first may lead to the second.
+// relation is a content address and what it may lead to.
 type relation struct {
-	from verifier.Digest
-	to   string // a config digest or a chain ID
+	from   verifier.Digest
+	config verifier.Digest
+	below  snapshot
 }
 
 // contents answers what leads to what in the runtime's stores. Content addresses never change their meaning, so
@@ -64,9 +65,12 @@ func newContents(store runtimeStore) (*contents, error) {
 // path returns the digests from d (first) to the manifest of the bound content (last; the same for a manifest), or
 // nothing if d does not lead there.
 func (c *contents) path(ctx context.Context, d verifier.Digest, b bound) ([]verifier.Digest, error) {
-	key := relation{d, string(b.config)}
+	if b == (bound{}) {
+		return nil, nil
+	}
+	key := relation{from: d, config: b.config}
 	if b.config == "" {
-		key.to = b.chain
+		key.below = b.below
 	}
 	if p, ok := c.paths.Get(key); ok {
 		return p, nil
@@ -147,7 +151,7 @@ func (c *contents) isContent(ctx context.Context, config verifier.Digest, b boun
 	if errors.Is(err, errAbsent) {
 		return false, nil
 	}
-	return err == nil && chain == b.chain, err
+	return err == nil && b.below.rests(chain), err
 }
 
 // chain returns the chain ID of the layers that a config names, which pins the file system to the byte.

@@ -21,7 +21,7 @@ func TestPath(t *testing.T) {
 	deep := m.index(t, m.index(t, m.index(t, nested)))
 	both := m.put(t, object{"config": object{"digest": amdConfig}, "layers": []any{}, "manifests": []object{{"digest": arm}}})
 	byConfig := bound{digest: index, config: amdConfig}
-	byChain := bound{chain: chain}
+	byChain := bound{below: snapshot{parent: chain}}
 	for name, tc := range map[string]struct {
 		from  verifier.Digest
 		bound bound

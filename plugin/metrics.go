@@ -45,11 +45,9 @@ type counters struct {
 	auditFailed  prometheus.Counter
 	connections  prometheus.Counter
 	enforcing    *prometheus.GaugeVec
-	generation   prometheus.Gauge
-	policyTime   prometheus.Gauge
 }
 
-func newCounters() *counters {
+func newCounters(rules *ruleStore) *counters {
 	c := &counters{
 		registry:     prometheus.NewRegistry(),
 		decisions:    map[countKey]prometheus.Counter{},
@@ -59,9 +57,7 @@ func newCounters() *counters {
 		auditDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_audit_dropped_total", Help: "Audit lines lost because the disk was too slow."}),
 		auditFailed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_audit_failed_total", Help: "Audit lines that could not be written."}),
 		connections:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_connections_total", Help: "Registrations with the runtime."}),
-		enforcing:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kritis_plugin_enforcing", Help: "1 in the series of the state that applies: mode enforcing, best-effort or waiting, and why."}, []string{"mode", "why"}),
-		generation:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kritis_plugin_policy_generation", Help: "Generation of the policy snapshot in force; 0 if none ever arrived."}),
-		policyTime:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kritis_plugin_policy_timestamp_seconds", Help: "When the policy snapshot in force was written, in seconds since 1970."}),
+		enforcing:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kritis_plugin_enforcing", Help: "1 in the series of the state that applies: mode enforcing, best effort or waiting, and why."}, []string{"mode", "why"}),
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kritis_plugin_decisions_total", Help: "Decisions by place, outcome, reason, and whether the container was let through (dry run)."},
 		[]string{"place", "outcome", "reason", "admitted"})
@@ -77,8 +73,17 @@ func newCounters() *counters {
 			}
 		}
 	}
-	c.registry.MustRegister(decisions, latency, c.fetches, c.budgetEmpty, c.auditDropped, c.auditFailed, c.connections, c.enforcing, c.generation, c.policyTime)
+	c.registry.MustRegister(decisions, latency, c.fetches, c.budgetEmpty, c.auditDropped, c.auditFailed, c.connections, c.enforcing,
+		policyGauge(rules, "kritis_plugin_policy_generation", "Generation of the policy snapshot in force; 0 if none ever arrived.",
+			func(i policyInfo) float64 { return float64(i.Generation) }),
+		policyGauge(rules, "kritis_plugin_policy_timestamp_seconds", "When the policy snapshot in force was written, in seconds since 1970; 0 if none ever arrived.",
+			func(i policyInfo) float64 { return float64(max(0, i.WrittenAt.Unix())) }))
 	return c
+}
+
+// policyGauge reads the policy in force whenever somebody asks.
+func policyGauge(rules *ruleStore, name, help string, value func(policyInfo) float64) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(rules.load().policy) })
 }
 
 func (c *counters) count(at place, v *verifier.Verdict, took time.Duration) {

@@ -32,10 +32,11 @@ type Config struct {
 	// FetchBudget is how long one container may wait for the agent.
 	FetchBudget time.Duration
 	Required    Required
-	// OnRegistered, if set, is called after each registration with the runtime.
-	OnRegistered func()
-	Version      string
-	Log          *slog.Logger
+	// OnReady, if set, is called after each registration with the runtime, and when there is nothing to register for
+	// yet.
+	OnReady func()
+	Version string
+	Log     *slog.Logger
 }
 
 // WithDefaults fills in what is empty and not meaningful when empty.
@@ -80,7 +81,6 @@ type connectionState struct {
 	registered bool
 	since      time.Time
 	started    time.Time
-	waiting    bool // for a first policy snapshot
 	required   bool
 	gaps       []gap
 	runtime    runtimeInfo
@@ -126,7 +126,7 @@ func newDecider(store runtimeStore, records recordReader, agent fetcher, budget 
 	}
 	return &decider{
 		rules: rules, contents: contents, records: records, agent: agent, budget: newWaitBudget(budget),
-		kept: kept, prompts: make(chan struct{}, 64), counters: newCounters(),
+		kept: kept, prompts: make(chan struct{}, 64), underWay: make(chan struct{}, 128), counters: newCounters(rules),
 	}, nil
 }
 
@@ -170,8 +170,8 @@ func (p *Plugin) waitForPolicy(ctx context.Context) bool {
 	default:
 	}
 	p.log.Warn("no policy snapshot has arrived on this node yet: not registering with the runtime until one does", "stateDir", p.cfg.StateDir)
-	p.setWaiting(true)
-	defer p.setWaiting(false)
+	p.publish()
+	p.ready()
 	select {
 	case <-p.rules.arrived:
 		return true
@@ -193,7 +193,7 @@ func (p *Plugin) decideBound(ctx context.Context, info runtimeInfo, s *subject, 
 		if err != nil {
 			return p.unidentified(ctx, s, now, err)
 		}
-		s.bound.chain = snap.parent
+		s.bound.below = snap
 	}
 	if made := p.remembered(s, now); made != nil {
 		return made
@@ -204,7 +204,7 @@ func (p *Plugin) decideBound(ctx context.Context, info runtimeInfo, s *subject, 
 // unidentified decides on a container of which nobody knows what it runs. Where no policy asks, it may.
 func (p *Plugin) unidentified(ctx context.Context, s *subject, now time.Time, why error) *decision {
 	r := p.rules.load()
-	return p.judge(ctx, r, verifier.Request{Namespace: s.namespace, Image: s.image, RuntimeHandler: s.handler, Now: now}, failedContent{why})
+	return p.judge(ctx, r, s.request(s.image, now), failedContent{why})
 }
 
 // record counts, logs and keeps a decision. The second look is logged only if it did not agree.

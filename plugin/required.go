@@ -23,6 +23,9 @@ const (
 	RequiredNo Required = "no"
 )
 
+// nriPlugin is the name of NRI in containerd's configuration.
+const nriPlugin = "io.containerd.nri.v1.nri"
+
 // gap is a reason why enforcement is best effort.
 type gap struct {
 	Code string `json:"code"`
@@ -39,7 +42,10 @@ func requiredBy(ctx context.Context, path, plugin string) (bool, []gap) {
 	if err := config.LoadConfig(ctx, path, &cfg); err != nil {
 		return false, []gap{{codeUnknown, textRequiredError + err.Error() + "; name the runtime's configuration file with --containerd-config"}}
 	}
-	nri, _ := cfg.Plugins["io.containerd.nri.v1.nri"].(map[string]any)
+	nri, _ := cfg.Plugins[nriPlugin].(map[string]any)
+	if off, _ := nri["disable"].(bool); off || slices.Contains(cfg.DisabledPlugins, nriPlugin) {
+		return false, []gap{{codeDisabled, textDisabled}}
+	}
 	validator, _ := nri["default_validator"].(map[string]any)
 	enabled, _ := validator["enable"].(bool)
 	names, _ := validator["required_plugins"].([]any)

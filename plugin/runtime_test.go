@@ -63,6 +63,8 @@ func TestRequiredBy(t *testing.T) {
 		"others only":           {config: "version = 3\n" + nri + "enable = true\nrequired_plugins = ['kritis2']\n", code: codeNotRequired},
 		"nothing":               {config: "version = 3\n", code: codeNotRequired},
 		"pods may tolerate":     {config: "version = 3\n" + nri + "enable = true\nrequired_plugins = ['kritis']\ntolerate_missing_plugins_annotation = 'x'\n", required: true, code: codeTolerated},
+		"NRI is off":            {config: "version = 3\n[plugins.'io.containerd.nri.v1.nri']\ndisable = true\n[plugins.'io.containerd.nri.v1.nri'.default_validator]\nenable = true\nrequired_plugins = ['kritis']\n", code: codeDisabled},
+		"NRI is not loaded":     {config: "version = 3\ndisabled_plugins = ['io.containerd.nri.v1.nri']\n" + nri + "enable = true\nrequired_plugins = ['kritis']\n", code: codeDisabled},
 		"not TOML":              {config: "version = ", code: codeUnknown},
 		"version 2 of the file": {config: "version = 2\n" + nri + "enable = true\nrequired_plugins = ['kritis']\n", required: true},
 	} {

@@ -132,8 +132,8 @@ func (s *containerdStore) snapshot(ctx context.Context, key string) (snapshot, e
 	ctx = namespaces.WithNamespace(ctx, criNamespace)
 	for _, sn := range s.snapshotters {
 		info, err := sn.Stat(ctx, key)
-		if errdefs.IsNotFound(err) {
-			continue
+		if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
+			continue // not in this one, or this runtime does not have it
 		}
 		if err != nil {
 			return snapshot{}, fmt.Errorf("ask snapshotter %s: %w", sn.name, err)

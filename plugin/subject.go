@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"strings"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 
@@ -67,6 +68,11 @@ func newSubject(pod *api.PodSandbox, ctr *api.Container) subject {
 		}
 	}
 	return s
+}
+
+// request is what the verifier is asked about one of the subject's images.
+func (s *subject) request(image string, now time.Time) verifier.Request {
+	return verifier.Request{Namespace: s.namespace, Image: image, RuntimeHandler: s.handler, Restored: s.checkpoint, Now: now}
 }
 
 // volumeOf recognizes the source of an image volume: <cri state>/image-volumes/<sandbox>/<64 hex>[/subpath]. The

@@ -62,11 +62,11 @@ func TestNewSubject(t *testing.T) {
 	}{
 		"reference as written": {
 			&api.Container{Id: "id", Name: "c", Image: image, Annotations: map[string]string{imageNameAnnotation: "app@sha256:x"}},
-			subject{image: "app@sha256:x", bound: bound{verifier.Digest("sha256:" + hexA), verifier.Digest("sha256:" + hexB), ""}},
+			subject{image: "app@sha256:x", bound: bound{verifier.Digest("sha256:" + hexA), verifier.Digest("sha256:" + hexB), snapshot{}}},
 		},
 		"no annotation": {
 			&api.Container{Id: "id", Name: "c", Image: image},
-			subject{image: "r.example/first:v1", bound: bound{verifier.Digest("sha256:" + hexA), verifier.Digest("sha256:" + hexB), ""}},
+			subject{image: "r.example/first:v1", bound: bound{verifier.Digest("sha256:" + hexA), verifier.Digest("sha256:" + hexB), snapshot{}}},
 		},
 		"older runtime": {
 			&api.Container{Id: "id", Name: "c", Annotations: map[string]string{imageNameAnnotation: "app"}},

@@ -3,7 +3,6 @@ package plugin
 // What people read when a decision was not the verifier's own stands here, one line each: what, why, what next.
 const (
 	textFetchGoesOn = "they are still being fetched, because the registry is slow or many images are new"
-	textCheckpoint  = "it is restored from a checkpoint, which need not hold what the image says; start it from its image"
 	textPanic       = "the plugin failed while deciding; see its log, and report it"
 	textDeadline    = "no answer within the time that the runtime allows; try again, and see `kritis status` for what is slow"
 	textNoIdentity  = "the runtime did not say which image the container runs; a restored checkpoint, or an image record that is gone: pull the image again"
@@ -19,6 +18,8 @@ const (
 	textNotRequired   = "the runtime does not require the plugin: while it is absent, containers start unchecked; add the drop-in of daemonset/containerd to the runtime's configuration"
 	codeUnknown       = "RequiredUnknown"
 	textRequiredError = "cannot tell whether the runtime requires the plugin: "
+	codeDisabled      = "NRIDisabled"
+	textDisabled      = "the runtime's configuration switches NRI off, so no plugin is asked; take disable = true or disabled_plugins out"
 	codeTolerated     = "MissingTolerated"
 	textTolerated     = "the runtime's configuration lets an annotation of the pod tolerate a missing plugin; remove tolerate_missing_plugins_annotation"
 )

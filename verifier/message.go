@@ -30,6 +30,7 @@ const (
 const (
 	detailInternal         = "kritis-node failed inside: see its log, and please report it"
 	detailRuntimeHandler   = "runtime handler %q may not run on this node: list it under runtimeHandlers in the node's floor, or take runtimeClassName off the pod"
+	detailCheckpoint       = "it is restored from a checkpoint, which need not hold what the image says: start it from its image"
 	detailNoSnapshot       = "no policy has arrived on this node yet: start the policy agent here, and see `kritis status`"
 	detailNoPolicyDenied   = "namespace %q has no policy and this node demands one: create a GenericAttestationPolicy in it"
 	detailInvalidReference = "%s"

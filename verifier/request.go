@@ -9,7 +9,9 @@ type Request struct {
 	Image string
 	// RuntimeHandler is the pod's runtime handler; empty is the runtime's default.
 	RuntimeHandler string
-	Now            time.Time
+	// Restored: the container is made from a checkpoint, and need not hold what the image says.
+	Restored bool
+	Now      time.Time
 }
 
 // Content relates names to what really runs. On a node the runtime's own stores answer; off the node, a registry.

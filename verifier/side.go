@@ -31,6 +31,9 @@ func (q *inquiry) judge(s side) finding {
 }
 
 func (q *inquiry) judgeName(s side) finding {
+	if q.req.Restored {
+		return finding{outcome: Denied, reason: Checkpoint, detail: detailCheckpoint}
+	}
 	if q.handlerRefused {
 		return finding{outcome: Denied, reason: RuntimeHandler, detail: why(detailRuntimeHandler, q.req.RuntimeHandler)}
 	}

@@ -35,7 +35,7 @@ the state folder that the policy agent writes, and verifies every signature itse
 				return err
 			}
 			cfg.Log, cfg.Version = log, version
-			cfg.OnRegistered = func() { notifySystemd(log) }
+			cfg.OnReady = func() { notifySystemd(log) }
 			// A small heap that is collected often costs less than memory on every node of a cluster.
 			debug.SetGCPercent(gcPercent)
 			p, err := plugin.New(cfg)
@@ -62,7 +62,7 @@ the state folder that the policy agent writes, and verifies every signature itse
 	return cmd
 }
 
-// notifySystemd tells a supervisor that asked for it that the plugin is registered. Without one it does nothing.
+// notifySystemd tells a supervisor that asked for it that the plugin is registered, or has nothing to register for yet. Without one it does nothing.
 func notifySystemd(log *slog.Logger) {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("cannot tell systemd that the plugin is ready", "error", err)
