@@ -2,6 +2,7 @@ package attestations
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func TestListLimits(t *testing.T) {
 	if err := l.Add(attestation("0")); err != nil {
 		t.Errorf("a full list and one that is in it: %v", err)
 	}
-	if err := l.Add(attestation("one more")); err != errMany {
+	if err := l.Add(attestation("one more")); !errors.Is(err, errMany) {
 		t.Errorf("%v", err)
 	}
 	text := strings.Repeat("x", MaxText)
@@ -68,7 +69,7 @@ func TestListLimits(t *testing.T) {
 		"source and one":      {verifier.Attestation{Source: text + "x"}, errText},
 		"signature too large": {verifier.Attestation{Signatures: []verifier.Signature{{Value: make([]byte, verifier.MaxPayload+1)}}}, errSize},
 	} {
-		if err := new(List).Add(c.a); err != c.want {
+		if err := new(List).Add(c.a); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}

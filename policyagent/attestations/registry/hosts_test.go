@@ -52,6 +52,7 @@ func TestHostsThatAreRefused(t *testing.T) {
 		`hosts: [{host: "https://a.example"}]`:                                                      "hosts[0].host",
 		`hosts: [{host: "a.example/x"}]`:                                                            "without scheme and path",
 		`hosts: [{host: A.example}]`:                                                                "lower case",
+		`hosts: [{host: "a.example:"}]`:                                                             "hosts[0].host",
 		`hosts: [{plainHTTP: true}]`:                                                                "hosts[0].host",
 		`hosts: [{host: "user:password@a.example"}]`:                                                "hosts[0].host",
 		`hosts: [{host: a.example}, {host: "a.example:443"}]`:                                       "hosts[1].host: \"a.example:443\" is there twice",
