@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"strings"
 	"time"
 )
 
@@ -99,6 +100,7 @@ func (p *Plugin) mode() (string, []gap) {
 // publish shows the mode in the metric.
 func (p *Plugin) publish() {
 	mode, gaps := p.mode()
+	mode = strings.ReplaceAll(mode, " ", "-") // in labels, spaces are a nuisance
 	p.counters.enforcing.Reset()
 	if len(gaps) == 0 {
 		p.counters.enforcing.WithLabelValues(mode, "").Set(1)

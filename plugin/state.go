@@ -195,18 +195,22 @@ func (s *ruleStore) run(ctx context.Context) error {
 	}
 }
 
-// fingerprint tells whether the files may have changed.
-type fingerprint struct{ policy, floor fileStamp }
+// fingerprint tells whether the files may have changed, or whether they can be trusted now.
+type fingerprint struct{ stateDir, policy, floor fileStamp }
 
 type fileStamp struct {
 	inode   uint64
 	size    int64
 	changed time.Time
+	mode    os.FileMode
+	owner   uint32
 	missing bool
 }
 
 func (s *ruleStore) fingerprint() fingerprint {
-	return fingerprint{stamp(filepath.Join(s.stateDir, policyFile)), stamp(s.floorFile)}
+	dir := stamp(s.stateDir)
+	dir.size, dir.changed = 0, time.Time{} // those change with every attestation record
+	return fingerprint{dir, stamp(filepath.Join(s.stateDir, policyFile)), stamp(s.floorFile)}
 }
 
 func stamp(path string) fileStamp {
@@ -214,9 +218,9 @@ func stamp(path string) fileStamp {
 	if err != nil {
 		return fileStamp{missing: true}
 	}
-	st := fileStamp{size: info.Size(), changed: info.ModTime()}
+	st := fileStamp{size: info.Size(), changed: info.ModTime(), mode: info.Mode()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		st.inode = sys.Ino
+		st.inode, st.owner = sys.Ino, sys.Uid
 	}
 	return st
 }
