@@ -27,8 +27,9 @@ func bubble(t *testing.T, test func(*testing.T, *fixture)) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() { done <- a.pool.run(ctx) }()
+		synctest.Wait()
 		stop := sync.OnceFunc(func() {
 			cancel()
 			<-done

@@ -50,8 +50,9 @@ func pools(t *testing.T, test func(t *testing.T, p *pool, g *gate)) {
 		g := &gate{open: make(chan struct{})}
 		p := newPool(g.fetch)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
 		test(t, p, g)
 		cancel()
 		<-done

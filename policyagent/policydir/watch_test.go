@@ -99,6 +99,20 @@ func TestWatch(t *testing.T) {
 	await(t, changes, "seven")
 	put(t, dir, "f.yaml", named("eight"))
 	await(t, changes, "eight")
+	// A link takes its place, and is turned.
+	for i, name := range []string{"nine", "ten"} {
+		to := filepath.Join(parent, name)
+		check(os.Mkdir(to, 0o755))
+		put(t, to, "f.yaml", named(name))
+		check(os.Symlink(to, dir+".new"))
+		if i == 0 {
+			check(os.RemoveAll(dir))
+		}
+		check(os.Rename(dir+".new", dir))
+		await(t, changes, name)
+		put(t, to, "f.yaml", named(name+"-changed"))
+		await(t, changes, name+"-changed")
+	}
 }
 
 // As kubelet mounts a ConfigMap: f.yaml -> ..data/f.yaml, ..data -> ..1, and later ..data -> ..2 at once.
