@@ -72,6 +72,7 @@ Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.DisableSuggestions = true // they take several lines
 	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newExplainCommand(), newStatusCommand())
 	return root
 }
