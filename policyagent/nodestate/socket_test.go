@@ -154,6 +154,8 @@ func TestRequestLimits(t *testing.T) {
 		"unknown member":          {`{"repo":"x"}`, 400, "unknown field"},
 		"trailing":                {request(digests(1)) + "{}", 400, "more follows"},
 		"not normalised":          {strings.Replace(request(digests(1)), "registry.example/team/app", "Registry.example/App", 1), 400, "not a normalised repository"},
+		"repository with a tag":   {strings.Replace(request(digests(1)), "team/app", "team/app:v1", 1), 400, "not a normalised repository"},
+		"repository shortened":    {strings.Replace(request(digests(1)), "registry.example/team/app", "nginx", 1), 400, "not a normalised repository"},
 		"repository with newline": {strings.Replace(request(digests(1)), "team", `te\nam`, 1), 400, "not a normalised repository"},
 		"empty":                   {"", 400, "not the JSON"},
 	} {

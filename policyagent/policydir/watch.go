@@ -149,7 +149,6 @@ func (w *watcher) pump() {
 func (w *watcher) arm() string {
 	err := w.err
 	if err == nil {
-		_ = w.inotify.Remove(w.dir) // it may be gone
 		err = w.inotify.Add(filepath.Dir(w.dir))
 		if e := w.inotify.Add(w.dir); e != nil {
 			err = e

@@ -69,6 +69,18 @@ func TestBundles(t *testing.T) {
 	}
 }
 
+// What says that it is no signature is not read: SBOMs have megabytes.
+func TestOtherStatementsAreNotRead(t *testing.T) {
+	h := newHostile(t)
+	sbom := descriptor(ociManifest, []byte("sbom"), object{predicateAnnotation: "https://spdx.dev/Document"})
+	sbom["artifactType"] = bundleType
+	h.on(referrersPath, body(ociIndex, index(t, sbom)))
+	found, err := newSource(t, Config{}, h.Server).Attestations(t.Context(), hostOf(h.Server)+"/team/app", imageDigest)
+	if err != nil || len(found) != 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
 func TestNoneIsNoError(t *testing.T) {
 	for name, options := range map[string][]ggcr.Option{"without referrers API": nil, "with": {ggcr.WithReferrersSupport(true)}} {
 		server := realRegistry(t, options...)
