@@ -94,6 +94,8 @@ func (p *Plugin) serveOnce(ctx context.Context) error {
 		return errStuck
 	}
 	defer h.stub.Stop()
+	// The runtime may have been restarted with another configuration.
+	p.assess(p.cfg.required(ctx))
 	p.registered()
 	select {
 	case <-ctx.Done():

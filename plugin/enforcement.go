@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,13 +19,16 @@ const (
 // recentKept bounds the refusals that `kritis status` shows.
 const recentKept = 20
 
-// assess notes whether the runtime requires us, and says so at start.
+// assess notes whether the runtime requires us, and says so when it changed.
 func (p *Plugin) assess(required bool, gaps []gap) {
 	p.state.mu.Lock()
+	changed := required != p.state.required || !slices.Equal(gaps, p.state.gaps)
 	p.state.required, p.state.gaps = required, gaps
 	p.state.mu.Unlock()
-	for _, g := range gaps {
-		p.log.Warn("enforcement is best effort", "code", g.Code, "why", g.Text)
+	if changed {
+		for _, g := range gaps {
+			p.log.Warn("enforcement is best effort", "code", g.Code, "why", g.Text)
+		}
 	}
 	p.publish()
 }
