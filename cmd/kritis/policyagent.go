@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kritis-node/kritis-node/policyagent"
-	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
@@ -14,6 +13,7 @@ import (
 func newPolicyAgentCommand() *cobra.Command {
 	cfg := policyagent.Config{StateDir: nodestate.DefaultDir, Socket: nodestate.DefaultSocket, MaxRecords: policyagent.DefaultMaxRecords}
 	var policyDir, attestationDir string
+	var fromRegistries bool
 	var registries registryFlags
 	var logging logFlags
 	cmd := &cobra.Command{
@@ -30,16 +30,18 @@ The agent never decides. While it is down, everything that is known goes on as b
 			if err != nil {
 				return err
 			}
-			hosts, err := registries.config()
-			if err != nil {
-				return err
+			if fromRegistries {
+				hosts, err := registries.config()
+				if err != nil {
+					return err
+				}
+				reg, err := registry.New(hosts)
+				if err != nil {
+					return err
+				}
+				defer reg.Close()
+				cfg.Sources = append(cfg.Sources, reg)
 			}
-			reg, err := registry.New(hosts)
-			if err != nil {
-				return err
-			}
-			defer reg.Close()
-			cfg.Sources = []attestations.Source{reg}
 			if attestationDir != "" {
 				dir, err := folder.New(attestationDir)
 				if err != nil {
@@ -58,6 +60,7 @@ The agent never decides. While it is down, everything that is known goes on as b
 	f := cmd.Flags()
 	f.StringVar(&policyDir, "policy-dir", "", "`folder` with policies in YAML")
 	_ = cmd.MarkFlagRequired("policy-dir")
+	f.BoolVar(&fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "`socket` on which the plugin asks for attestations")

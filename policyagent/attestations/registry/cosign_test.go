@@ -13,16 +13,18 @@ import (
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
 // What cosign itself stores is found, in each form, in registries with and without the referrers API, and verifier
-// accepts it. Runs where cosign 3 is in PATH.
+// accepts it.
 func TestCosign(t *testing.T) {
-	cosign, err := exec.LookPath("cosign")
+	tools, err := cluster.Tool(t.Context(), "cosign")
 	if err != nil {
-		t.Skip("there is no cosign in PATH: put there what test/tools/install builds")
+		t.Fatal(err)
 	}
+	cosign := filepath.Join(tools, "cosign")
 	dir := t.TempDir()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -15,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -124,11 +127,28 @@ func TestAddSignature(t *testing.T) {
 func TestAddSignatureStopsAtTheLimit(t *testing.T) {
 	s, host := writable(t)
 	repository, d := host+"/app", verifier.Digest("sha256:"+strings.Repeat("a", 64))
-	for i := range verifier.MaxAttestations + 1 {
-		signature := fmt.Appendf(nil, "signature %d", i)
-		_, err := s.AddSignature(t.Context(), repository, d, []byte("statement"), signature, func(have []byte) bool { return bytes.Equal(have, signature) })
-		if (err != nil) != (i == verifier.MaxAttestations) {
-			t.Fatalf("signature %d: %v", i+1, err)
+	// All but one of the allowed signatures are there; they may share a payload.
+	full := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	layers := make([]mutate.Addendum, verifier.MaxAttestations-1)
+	for i := range layers {
+		layers[i] = mutate.Addendum{Layer: static.NewLayer([]byte("statement"), simpleSigning),
+			Annotations: map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "signature %d", i))}}
+	}
+	full, err := mutate.Append(full, layers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(repository+":sha256-"+d.Hex()+".sig", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, full); err != nil {
+		t.Fatal(err)
+	}
+	for _, signature := range []string{"the last", "one more"} {
+		_, err := s.AddSignature(t.Context(), repository, d, []byte("statement"), []byte(signature), func(have []byte) bool { return string(have) == signature })
+		if (err != nil) != (signature == "one more") {
+			t.Fatalf("%s: %v", signature, err)
 		}
 	}
 }
