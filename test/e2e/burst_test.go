@@ -19,7 +19,9 @@ const crowd = 200
 // TestBurst shows that unknown images, however many, cannot keep a known one from starting while nobody can be asked
 // about them: the runtime asks about one container at a time, so what each may wait for adds up.
 func TestBurst(t *testing.T) {
-	onEachVersion(t, stack.Options{}, func(t *testing.T, s *site) {
+	// Two hundred containers at once are load enough for one machine.
+	oneByOne(t, stack.Options{}, func(t *testing.T, o stack.Options) {
+		s := startSite(t, o)
 		known := s.pushSigned(t, "burst/known")
 		expectStarts(t, s.run(t, prod, known))
 		images := s.pushCrowd(t)

@@ -21,13 +21,21 @@ type site struct {
 	pods           map[string]string // by namespace and runtime handler
 }
 
-// onEachVersion starts a site for each version of containerd and runs the test on it.
+// onEachVersion starts a site for each version of containerd, all at the same time, and runs the test on it.
 func onEachVersion(t *testing.T, o stack.Options, test func(t *testing.T, s *site)) {
+	oneByOne(t, o, func(t *testing.T, o stack.Options) {
+		t.Parallel()
+		test(t, startSite(t, o))
+	})
+}
+
+// oneByOne runs a test for each version of containerd after another.
+func oneByOne(t *testing.T, o stack.Options, test func(t *testing.T, o stack.Options)) {
 	for _, version := range []string{"2.4", "2.3"} {
 		t.Run("containerd "+version, func(t *testing.T) {
-			t.Parallel()
-			o.Containerd = version
-			test(t, startSite(t, o))
+			options := o
+			options.Containerd = version
+			test(t, options)
 		})
 	}
 }
