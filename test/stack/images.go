@@ -3,6 +3,7 @@ package stack
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,8 +41,8 @@ func (s *Stack) Kritis(ctx context.Context, args ...string) (code int, stdout, s
 	if cmd.ProcessState == nil {
 		return -1, "", "", err
 	}
-	if _, ok := err.(*exec.ExitError); ok {
-		err = nil
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = nil // the code tells
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), errOut.String(), err
 }
