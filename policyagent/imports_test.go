@@ -17,8 +17,8 @@ func TestImports(t *testing.T) {
 	const us = "github.com/kritis-node/kritis-node/"
 	allowed := map[string][]string{
 		"nodestate":             {us + "verifier"},
-		"api/v1beta1":           {us + "verifier"},
-		"policydir":             {us + "verifier", us + "policyagent/api/v1beta1", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
+		"api/v1beta1":           {us + "verifier", "k8s.io/apimachinery/pkg"},
+		"policydir":             {us + "verifier", us + "policyagent/api/v1beta1", "k8s.io/apimachinery/pkg/apis/meta/v1", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 		"attestations":          {us + "verifier"},
 		"attestations/folder":   {us + "verifier", us + "policyagent/attestations"},
 		"attestations/registry": {us + "verifier", us + "policyagent/attestations", "github.com/google/go-containerregistry", "sigs.k8s.io/yaml"},

@@ -8,9 +8,16 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// metadata are the fields of Kubernetes' metadata that mean something in a file.
+type metadata struct {
+	Name        string            `json:"name"`
+	Namespace   string            `json:"namespace"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
 
 // ignoredMeta are the fields of Kubernetes' metadata that exist, that `kubectl get` prints, and that mean nothing here.
 var ignoredMeta = []string{
@@ -34,8 +41,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string) {
 		return // as in Kubernetes: not set
 	}
 	switch {
-	case v.Type() == reflect.TypeFor[time.Time]():
+	case v.Type() == reflect.TypeFor[metav1.Time]():
 		d.time(n, v, field)
+	case v.Type() == reflect.TypeFor[metav1.ObjectMeta]():
+		var m metadata
+		d.object(n, reflect.ValueOf(&m).Elem(), field)
+		v.Set(reflect.ValueOf(metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, Labels: m.Labels, Annotations: m.Annotations}))
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), field)
@@ -106,7 +117,7 @@ func (d *decoder) time(n *yaml.Node, v reflect.Value, field string) {
 		d.failures.at(d.file, n, field, "%s is not a time: write it like 2026-12-31T00:00:00Z", brief(n.Value))
 		return
 	}
-	v.Set(reflect.ValueOf(t))
+	v.Set(reflect.ValueOf(metav1.NewTime(t)))
 }
 
 // each calls f for every member of an object with a name that is there once.
@@ -133,12 +144,15 @@ func (d *decoder) each(n *yaml.Node, field string, f func(key, value *yaml.Node)
 func (d *decoder) object(n *yaml.Node, v reflect.Value, field string) {
 	fields := map[string]reflect.Value{}
 	collect(v, fields)
+	if field == "" {
+		delete(fields, "status") // the cluster's, which `kubectl get` prints
+	}
 	d.each(n, field, func(key, value *yaml.Node) {
 		if target, ok := fields[key.Value]; ok {
 			d.value(value, target, join(field, key.Value))
 			return
 		}
-		ignored := v.Type() == reflect.TypeFor[v1beta1.ObjectMeta]() && slices.Contains(ignoredMeta, key.Value) ||
+		ignored := v.Type() == reflect.TypeFor[metadata]() && slices.Contains(ignoredMeta, key.Value) ||
 			field == "" && key.Value == "status"
 		if !ignored {
 			names := slices.Sorted(func(yield func(string) bool) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/verifier"
@@ -113,7 +114,7 @@ func (o *objects) list(file string, n *yaml.Node) {
 }
 
 // decode reads an object into a value and adds what it becomes to the document.
-func (o *objects) decode(file string, n *yaml.Node, into any, meta *v1beta1.ObjectMeta, namespaced bool, value func() v1beta1.Objects) {
+func (o *objects) decode(file string, n *yaml.Node, into any, meta *metav1.ObjectMeta, namespaced bool, value func() v1beta1.Objects) {
 	before := len(o.failures.errs) + o.failures.more
 	d := decoder{file, &o.failures}
 	d.value(n, reflect.ValueOf(into).Elem(), "")

@@ -6,6 +6,9 @@
 // The types say what may be written; Document turns them into what verifier understands, in this one place. Whether keys
 // and patterns can be used verifier says, by name, so that one bad key does not take the others with it.
 //
-// Metadata is the part of Kubernetes' that matters here. With the cluster's client metav1.TypeMeta and
-// metav1.ObjectMeta take its place.
+// Nothing that kritis accepts is refused: the schemas of the CRDs, generated from these types into daemonset/chart/crds,
+// validate what is ours alone, and keep unknown fields. What cannot be used is said in the status (status.go).
+//
+// +groupName=kritis.grafeas.io
+// +kubebuilder:object:generate=true
 package v1beta1

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
@@ -61,8 +63,7 @@ func Document(o Objects) (verifier.Document, []verifier.Problem) {
 		for i, p := range l.Spec.Patterns {
 			spec := verifier.AllowSpec{List: l.Name, Pattern: p.NamePattern, Namespace: p.Namespace, Reason: p.Reason}
 			if p.Expires != nil {
-				spec.Expires = *p.Expires
-				if spec.Expires.IsZero() {
+				if spec.Expires = p.Expires.UTC(); spec.Expires.IsZero() {
 					report(fmt.Sprintf("spec.patterns[%d].expires", i), CodePatternsInvalid, "year 1 would mean never: leave the field out, or write when the pattern ends")
 					continue
 				}
@@ -77,11 +78,8 @@ func Document(o Objects) (verifier.Document, []verifier.Problem) {
 	return d, problems
 }
 
-func reporter(problems *[]verifier.Problem, kind string, m ObjectMeta) func(field, code, text string) {
-	object := kind + " " + brief(m.Name)
-	if kind != KindAllowlist {
-		object = kind + " " + brief(m.Namespace) + "/" + brief(m.Name)
-	}
+func reporter(problems *[]verifier.Problem, kind string, m metav1.ObjectMeta) func(field, code, text string) {
+	object := ObjectName(kind, &m)
 	return func(field, code, text string) {
 		*problems = append(*problems, verifier.Problem{Object: object, Field: field, Code: code, Text: text})
 	}
@@ -95,7 +93,7 @@ var (
 func validNamespace(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
 
 // checkMeta applies the rules of Kubernetes' API server to names.
-func checkMeta(m ObjectMeta, namespaced bool, report func(field, code, text string)) bool {
+func checkMeta(m metav1.ObjectMeta, namespaced bool, report func(field, code, text string)) bool {
 	ok := true
 	if len(m.Name) > 253 || !subdomainPattern.MatchString(m.Name) {
 		report("metadata.name", CodeNameInvalid, fmt.Sprintf("%q is not a name: use lower-case letters, digits, - and .", brief(m.Name)))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -15,7 +16,7 @@ import (
 const pem = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----\n"
 
 func authority(spec AuthoritySpec) AttestationAuthority {
-	return AttestationAuthority{ObjectMeta: ObjectMeta{Name: "qa", Namespace: "default"}, Spec: spec}
+	return AttestationAuthority{ObjectMeta: metav1.ObjectMeta{Name: "qa", Namespace: "default"}, Spec: spec}
 }
 
 func TestDocument(t *testing.T) {
@@ -29,12 +30,12 @@ func TestDocument(t *testing.T) {
 			}}),
 		},
 		Policies: []GenericAttestationPolicy{{
-			ObjectMeta: ObjectMeta{Name: "p.1", Namespace: "default"},
+			ObjectMeta: metav1.ObjectMeta{Name: "p.1", Namespace: "default"},
 			Spec:       PolicySpec{AttestationAuthorityNames: []string{"qa"}, AdmissionAllowlistPatterns: []NamePattern{{"nginx*"}}, TagPolicy: "Resolve", DryRun: true},
 		}},
 		Allowlists: []AdmissionAllowlist{{
-			ObjectMeta: ObjectMeta{Name: "acs"},
-			Spec:       AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "a/*", Namespace: "kube-system", Expires: &expires, Reason: "why"}, {NamePattern: "b/*"}}},
+			ObjectMeta: metav1.ObjectMeta{Name: "acs"},
+			Spec:       AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "a/*", Namespace: "kube-system", Expires: &metav1.Time{Time: expires}, Reason: "why"}, {NamePattern: "b/*"}}},
 		}},
 	})
 	want := verifier.Document{
@@ -94,14 +95,14 @@ func TestNames(t *testing.T) {
 		objects Objects
 		field   string
 	}{
-		"pattern":             {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: ObjectMeta{Name: "p", Namespace: "team-*"}}}}, "metadata.namespace"},
-		"no namespace":        {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: ObjectMeta{Name: "p"}}}}, "metadata.namespace"},
-		"long namespace":      {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: ObjectMeta{Name: "p", Namespace: long}}}}, "metadata.namespace"},
-		"no name":             {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: ObjectMeta{Namespace: "d"}}}}, "metadata.name"},
-		"name":                {Objects{Authorities: []AttestationAuthority{{ObjectMeta: ObjectMeta{Name: "A b", Namespace: "d"}}}}, "metadata.name"},
-		"list with namespace": {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: ObjectMeta{Name: "l", Namespace: "d"}}}}, "metadata.namespace"},
-		"pattern's namespace": {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: ObjectMeta{Name: "l"}, Spec: AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "x", Namespace: "*"}}}}}}, "spec.patterns[0].namespace"},
-		"expired in year 1":   {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: ObjectMeta{Name: "l"}, Spec: AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "x", Expires: new(time.Time)}}}}}}, "spec.patterns[0].expires"},
+		"pattern":             {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "team-*"}}}}, "metadata.namespace"},
+		"no namespace":        {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p"}}}}, "metadata.namespace"},
+		"long namespace":      {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: long}}}}, "metadata.namespace"},
+		"no name":             {Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: metav1.ObjectMeta{Namespace: "d"}}}}, "metadata.name"},
+		"name":                {Objects{Authorities: []AttestationAuthority{{ObjectMeta: metav1.ObjectMeta{Name: "A b", Namespace: "d"}}}}, "metadata.name"},
+		"list with namespace": {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: metav1.ObjectMeta{Name: "l", Namespace: "d"}}}}, "metadata.namespace"},
+		"pattern's namespace": {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: metav1.ObjectMeta{Name: "l"}, Spec: AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "x", Namespace: "*"}}}}}}, "spec.patterns[0].namespace"},
+		"expired in year 1":   {Objects{Allowlists: []AdmissionAllowlist{{ObjectMeta: metav1.ObjectMeta{Name: "l"}, Spec: AllowlistSpec{Patterns: []AllowPattern{{NamePattern: "x", Expires: new(metav1.Time)}}}}}}, "spec.patterns[0].expires"},
 	} {
 		d, problems := Document(c.objects)
 		if len(problems) != 1 || problems[0].Field != c.field {
@@ -111,14 +112,14 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: it is in the document", name)
 		}
 	}
-	if d, problems := Document(Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: ObjectMeta{Name: "p", Namespace: long[:63]}}}}); len(problems) != 0 || len(d.Policies) != 1 {
+	if d, problems := Document(Objects{Policies: []GenericAttestationPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: long[:63]}}}}); len(problems) != 0 || len(d.Policies) != 1 {
 		t.Errorf("a namespace of 63 letters: %v", problems)
 	}
 }
 
 // The objects' JSON is that of the manifests.
 func TestJSON(t *testing.T) {
-	const manifest = `{"apiVersion":"kritis.grafeas.io/v1beta1","kind":"AttestationAuthority","metadata":{"name":"qa","namespace":"default"},` +
+	const manifest = `{"kind":"AttestationAuthority","apiVersion":"kritis.grafeas.io/v1beta1","metadata":{"name":"qa","namespace":"default"},` +
 		`"spec":{"noteReference":"n","publicKeys":[{"keyId":"k","keyType":"PKIX","pkixPublicKey":{"publicKeyPem":"p","signatureAlgorithm":"s"}}]}}`
 	var a AttestationAuthority
 	if err := json.Unmarshal([]byte(manifest), &a); err != nil {

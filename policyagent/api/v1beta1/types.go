@@ -1,6 +1,8 @@
 package v1beta1
 
-import "time"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Group and version of the kinds, and the kinds.
 const (
@@ -13,109 +15,132 @@ const (
 	KindAllowlist = "AdmissionAllowlist"
 )
 
-// TypeMeta says what an object is.
-type TypeMeta struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-}
-
-// ObjectMeta says which object it is.
-type ObjectMeta struct {
-	Name        string            `json:"name"`
-	Namespace   string            `json:"namespace,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
-
-// AttestationAuthority is a name and public keys. Security Center calls it a witness. Namespaced.
-type AttestationAuthority struct {
-	TypeMeta   `json:",inline"`
-	ObjectMeta `json:"metadata"`
-	Spec       AuthoritySpec `json:"spec"`
-}
-
-// AuthoritySpec has either the ACK form (publicKeyData) or the upstream form (publicKeys).
-type AuthoritySpec struct {
-	// NoteReference is where attestations are found: "namespaces/<name>", or upstream "projects/<p>/notes/<n>".
-	NoteReference string `json:"noteReference,omitempty"`
-
-	// PublicKeyData is the base64 of a PEM public key.
-	PublicKeyData string `json:"publicKeyData,omitempty"`
-	// PublicKeyID is the KMS key's ID.
-	PublicKeyID string `json:"publicKeyId,omitempty"`
-	// Algorithm restricts, or for other keys than RSA-2048 names, the signature algorithm of PublicKeyData, as KMS
-	// calls it: RSA_PKCS1_SHA_256, say. Ours.
-	Algorithm string `json:"algorithm,omitempty"`
-
-	PublicKeys []PublicKey `json:"publicKeys,omitempty"`
-
-	// RepositoryBound refuses attestations that name a digest but no repository. Ours.
-	RepositoryBound bool `json:"repositoryBound,omitempty"`
-}
-
-// Types of upstream's public keys.
+// Values of PolicySpec.TagPolicy. Empty is TagPolicyReject.
 const (
-	KeyTypePGP  = "PGP"
-	KeyTypePKIX = "PKIX"
+	TagPolicyReject  = "Reject"
+	TagPolicyResolve = "Resolve"
 )
 
-// PublicKey is a key in upstream's form.
-type PublicKey struct {
-	KeyID   string `json:"keyId,omitempty"`
-	KeyType string `json:"keyType"`
-	// ASCIIArmoredPGPPublicKey goes with KeyTypePGP. Such keys are not supported, and said so by name.
-	ASCIIArmoredPGPPublicKey string `json:"asciiArmoredPgpPublicKey,omitempty"`
-	// PKIXPublicKey goes with KeyTypePKIX.
-	PKIXPublicKey *PKIXPublicKey `json:"pkixPublicKey,omitempty"`
-}
-
-// PKIXPublicKey is a PEM public key and the one algorithm it is used with.
-type PKIXPublicKey struct {
-	PublicKeyPEM       string `json:"publicKeyPem"`
-	SignatureAlgorithm string `json:"signatureAlgorithm,omitempty"`
-}
-
-// GenericAttestationPolicy says which authorities must attest in its namespace. Namespaced.
+// GenericAttestationPolicy says which authorities must attest the images of its namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=genericattestationpolicies,shortName=gap,categories=kritis
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Authorities",type=string,JSONPath=`.spec.attestationAuthorityNames`
+// +kubebuilder:printcolumn:name="DryRun",type=boolean,JSONPath=`.spec.dryRun`
+// +kubebuilder:printcolumn:name="Tags",type=string,priority=1,JSONPath=`.spec.tagPolicy`
 type GenericAttestationPolicy struct {
-	TypeMeta   `json:",inline"`
-	ObjectMeta `json:"metadata"`
-	Spec       PolicySpec `json:"spec"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata"`
+	// +optional
+	Spec PolicySpec `json:"spec"`
+	// +optional
+	Status PolicyStatus `json:"status,omitzero"`
 }
 
 // PolicySpec is the same in both forms.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type PolicySpec struct {
-	AttestationAuthorityNames  []string      `json:"attestationAuthorityNames,omitempty"`
+	// Authorities of this namespace; all of them must attest an image.
+	//
+	// +optional
+	AttestationAuthorityNames []string `json:"attestationAuthorityNames,omitempty"`
+	// Patterns of images that this policy lets run without attestation.
+	//
+	// +optional
 	AdmissionAllowlistPatterns []NamePattern `json:"admissionAllowlistPatterns,omitempty"`
-	// TagPolicy is "Reject" (also when empty) or "Resolve". Ours.
+	// What becomes of images named by tag. Reject (also when absent): they are denied. Resolve: the digest that would
+	// run on the node decides.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum="";Reject;Resolve
 	TagPolicy string `json:"tagPolicy,omitempty"`
-	// DryRun lets failing requests through, loudly. Ours.
+	// Let images that fail run all the same, and say so in events, metrics and logs.
+	//
+	// +optional
 	DryRun bool `json:"dryRun,omitempty"`
 }
 
 // NamePattern is a pattern of a policy's own.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type NamePattern struct {
+	// The name of an image as pods write it. At the end, * stands for any characters but /; elsewhere for letters,
+	// digits, - and _.
+	//
+	// +optional
 	NamePattern string `json:"namePattern"`
 }
 
-// AdmissionAllowlist are patterns of images that need no attestation. Cluster-scoped.
+// AdmissionAllowlist holds patterns of images that need no attestation.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=admissionallowlists,scope=Cluster,shortName=aal,categories=kritis
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Patterns",type=string,priority=1,JSONPath=`.spec.patterns`
 type AdmissionAllowlist struct {
-	TypeMeta   `json:",inline"`
-	ObjectMeta `json:"metadata"`
-	Spec       AllowlistSpec `json:"spec"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata"`
+	// +optional
+	Spec AllowlistSpec `json:"spec"`
+	// +optional
+	Status AllowlistStatus `json:"status,omitzero"`
 }
 
 // AllowlistSpec is a list of patterns.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type AllowlistSpec struct {
+	// +optional
 	Patterns []AllowPattern `json:"patterns,omitempty"`
 }
 
 // AllowPattern is one pattern of an AdmissionAllowlist.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type AllowPattern struct {
+	// The name of an image as pods write it. At the end, * stands for any characters but /; elsewhere for letters,
+	// digits, - and _.
+	//
+	// +optional
 	NamePattern string `json:"namePattern"`
-	// Namespace restricts the pattern to one namespace. Empty means all.
+	// The one namespace in which the pattern counts; all if absent.
+	//
+	// +optional
 	Namespace string `json:"namespace,omitempty"`
-	// Expires ends the pattern at that moment (RFC 3339). Ours.
-	Expires *time.Time `json:"expires,omitempty"`
-	// Reason says for people why the pattern is there. Ours.
+	// From this moment on (RFC 3339) the pattern allows nothing; never if absent.
+	//
+	// +optional
+	Expires *metav1.Time `json:"expires,omitempty"`
+	// Why the pattern is there, for people.
+	//
+	// +optional
 	Reason string `json:"reason,omitempty"`
+}
+
+// GenericAttestationPolicyList is a list of policies.
+//
+// +kubebuilder:object:root=true
+type GenericAttestationPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []GenericAttestationPolicy `json:"items"`
+}
+
+// AdmissionAllowlistList is a list of allow-lists.
+//
+// +kubebuilder:object:root=true
+type AdmissionAllowlistList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+	Items           []AdmissionAllowlist `json:"items"`
 }
