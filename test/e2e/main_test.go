@@ -4,7 +4,7 @@
 //
 //	signing_test.go      what is attested starts, what is not does not
 //	identity_test.go     what runs counts, not what somebody says
-//	retag_test.go, volume_test.go, handler_test.go   the same, for names, image volumes and runtime handlers
+//	index_test.go, retag_test.go, volume_test.go, handler_test.go   the same, for indexes, names, image volumes, handlers
 //	failclosed_test.go   nothing starts unchecked while the plugin is gone, stalled or dying
 //	failopen_test.go     why it is built the way it is
 //	outage_test.go, state_test.go, bootstrap_test.go   registry, agent or files gone
@@ -14,7 +14,8 @@
 //	audit_test.go        every decision leaves its evidence
 //	commands_test.go     sign, verify, explain, status, lint
 //
-// site_test.go starts nodes and containers, expect_test.go says what is expected of them.
+// site_test.go starts nodes and containers, attest_test.go signs beside the product, faults_test.go brings faults about,
+// expect_test.go says what is expected.
 package e2e
 
 import (
