@@ -121,11 +121,14 @@ func TestRemembered(t *testing.T) {
 	other.namespace = "prod2"
 	handler := *signed
 	handler.handler = "kata"
+	unidentified := &subject{namespace: "other", image: signed.image}
+	b.decide(t.Context(), unidentified, now)
 	for name, tc := range map[string]struct {
 		subject *subject
 		at      time.Duration
 		want    bool
 	}{
+		"nobody knows what it is":  {unidentified, 0, false},
 		"admitted":                 {signed, 24 * time.Hour, true},
 		"denied":                   {unsigned, denialKept, true},
 		"denied, a while ago":      {unsigned, denialKept + 1, false},
@@ -218,9 +221,9 @@ func TestFetchOnlyIfNeeded(t *testing.T) {
 }
 
 func TestEmptyBudgetPromptsWithoutWaiting(t *testing.T) {
-	asked := make(chan struct{})
-	b := newTestbed(t, func(context.Context, nodestate.FetchRequest) (nodestate.FetchResponse, error) {
-		close(asked)
+	asked := make(chan error, 1)
+	b := newTestbed(t, func(ctx context.Context, _ nodestate.FetchRequest) (nodestate.FetchResponse, error) {
+		asked <- ctx.Err()
 		return nodestate.FetchResponse{}, nil
 	})
 	b.budget.spend(time.Hour)
@@ -228,7 +231,9 @@ func TestEmptyBudgetPromptsWithoutWaiting(t *testing.T) {
 	if made.verdict.Outcome != verifier.CouldNotTell || !strings.Contains(made.message, textFetchGoesOn) {
 		t.Errorf("verdict = %s, %q", made.verdict.Outcome, made.message)
 	}
-	<-asked
+	if err := <-asked; err != nil {
+		t.Errorf("the agent was asked by somebody who had left already: %v", err)
+	}
 	// The prompt's goroutine gives its place back after the answer.
 	b.prompts <- struct{}{}
 }
