@@ -64,6 +64,7 @@ func newRoot() *cobra.Command {
 		Long: `kritis keeps unattested container images from running.
 
 On a node:          kritis plugin, kritis policyagent, kritis status, kritis explain
+In a cluster:       kritis webhook
 From a workstation: kritis sign, kritis verify, kritis lint
 
 Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
@@ -73,6 +74,6 @@ Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.DisableSuggestions = true // they take several lines
-	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newExplainCommand(), newStatusCommand())
+	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newExplainCommand(), newStatusCommand(), newWebhookCommand())
 	return root
 }
