@@ -21,7 +21,7 @@ type waitBudget struct {
 }
 
 func newWaitBudget(max time.Duration) *waitBudget {
-	return &waitBudget{max: max, size: 2 * max, rate: 0.25, left: 2 * max}
+	return &waitBudget{max: max, size: max * 3 / 2, rate: 0.25, left: max * 3 / 2}
 }
 
 // available returns how long a wait that starts now may take; zero means do not wait.

@@ -219,20 +219,12 @@ func (c *content) Named(ref verifier.Reference) (bool, error) {
 		if ref.Digest != "" {
 			return target == ref.Digest
 		}
-		return tagOf(r) == tagOf(ref)
+		return r.Tag == ref.Tag
 	}, func([]verifier.Digest) bool {
 		named = true
 		return false
 	})
 	return named, err
-}
-
-// tagOf is the tag that the runtime looks for: a name with neither tag nor digest means "latest".
-func tagOf(r verifier.Reference) string {
-	if r.Tag == "" && r.Digest == "" {
-		return "latest"
-	}
-	return r.Tag
 }
 
 // names calls found with the path of each name that is wanted and leads to the content, until it returns false.

@@ -172,7 +172,7 @@ func (c *contents) locate(ctx context.Context, image string) (bound, error) {
 			return bound{}, fmt.Errorf("list the runtime's images: %w", err)
 		}
 		for _, r := range records {
-			if have, err := verifier.ParseReference(r.name); err == nil && have.Repository == ref.Repository && tagOf(have) == tagOf(ref) {
+			if have, err := verifier.ParseReference(r.name); err == nil && have.Repository == ref.Repository && have.Tag == ref.Tag {
 				start = r.target
 			}
 		}

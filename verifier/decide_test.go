@@ -92,7 +92,7 @@ func TestDecide(t *testing.T) {
 			world: honestWorld().attested(appDigest, kritisBy(qaKey(), "", appDigest)), want: Denied, reason: TagReference,
 			detail: "it is named by tag: name it by its digest, here " + string(appDigest)},
 		{name: "tag, digest not known here", doc: document(), req: app("alpine:3.11"), world: honestWorld(), want: Denied, reason: TagReference,
-			detail: "it is named by tag: name it by its digest, as NAME@sha256:…"},
+			detail: "it is named by tag: name it by its digest, as `kritis resolve` does in manifests"},
 		{name: "tag, runtime fails", doc: document(), req: app(appTagged), world: &world{digestsErr: down}, want: Denied, reason: TagReference},
 		{name: "tag resolved", doc: policy(func(p *PolicySpec) { p.TagPolicy = "Resolve" }), req: app(appTagged),
 			world: honestWorld().attested(appDigest, kritisBy(qaKey(), "", appDigest)), want: Allowed, reason: Attested},

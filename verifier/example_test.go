@@ -47,5 +47,5 @@ func Example() {
 	// problems: 0
 	// true Attested
 	// false TagReference
-	// image alpine:3.11 is not attested: it is named by tag: name it by its digest, as NAME@sha256:…
+	// image alpine:3.11 is not attested: it is named by tag: name it by its digest, as `kritis resolve` does in manifests
 }

@@ -34,7 +34,7 @@ const (
 	detailNoSnapshot       = "no policy has arrived on this node yet: start the policy agent here, and see `kritis status`"
 	detailNoPolicyDenied   = "namespace %q has no policy and this node demands one: create a GenericAttestationPolicy in it"
 	detailInvalidReference = "%s"
-	detailTag              = "it is named by tag: name it by its digest, as NAME@sha256:…"
+	detailTag              = "it is named by tag: name it by its digest, as `kritis resolve` does in manifests"
 	detailTagKnown         = "it is named by tag: name it by its digest, here %s"
 	detailTagElsewhere     = "on this node no digest of its repository leads to the content that would run: pull the image again"
 	detailDigestElsewhere  = "on this node the digest does not lead to the content that would run: pull the image again by this digest"

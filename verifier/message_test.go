@@ -22,7 +22,7 @@ func TestMessage(t *testing.T) {
 		want        string
 	}{
 		{"denied", "alpine:3.11", Verdict{}, kritis},
-		{"denied with detail", "alpine:3.11", Verdict{Detail: detailTag}, kritis + ": it is named by tag: name it by its digest, as NAME@sha256:…"},
+		{"denied with detail", "alpine:3.11", Verdict{Detail: detailTag}, kritis + ": it is named by tag: name it by its digest, as `kritis resolve` does in manifests"},
 		{"denied, dry run", "alpine:3.11", Verdict{DryRun: true}, kritis},
 		{"could not tell", "alpine:3.11", Verdict{Outcome: CouldNotTell, Detail: "x"}, "image alpine:3.11 could not be verified: x"},
 		{"allowed", "alpine:3.11", Verdict{Outcome: Allowed}, "image alpine:3.11 may run"},

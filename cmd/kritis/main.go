@@ -65,7 +65,7 @@ func newRoot() *cobra.Command {
 
 On a node:          kritis plugin, kritis policyagent, kritis status, kritis explain
 In a cluster:       kritis webhook
-From a workstation: kritis sign, kritis verify, kritis lint
+From a workstation: kritis sign, kritis verify, kritis lint, kritis resolve
 
 Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 		Version:       version,
@@ -74,6 +74,6 @@ Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.DisableSuggestions = true // they take several lines
-	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newExplainCommand(), newStatusCommand(), newWebhookCommand())
+	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newResolveCommand(), newExplainCommand(), newStatusCommand(), newWebhookCommand())
 	return root
 }

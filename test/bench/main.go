@@ -18,6 +18,13 @@ func main() {
 	stack.Isolate("./test/bench/noop")
 	only := flag.String("part", "", "decisions, creations or footprint; empty: all")
 	flag.Parse()
+	if !run(*rounds, *creates, *only) {
+		os.Exit(1)
+	}
+}
+
+// run measures one part or all, and says whether all targets were met.
+func run(rounds, creates int, only string) bool {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	parts := []struct {
@@ -25,20 +32,18 @@ func main() {
 		run  func(context.Context) error
 	}{
 		{"decisions", decisions},
-		{"creations", func(ctx context.Context) error { return creations(ctx, max(5, *rounds), *creates) }},
+		{"creations", func(ctx context.Context) error { return creations(ctx, max(5, rounds), creates) }},
 		{"footprint", footprint},
 	}
-	failed := false
+	met := true
 	for _, part := range parts {
-		if *only != "" && *only != part.name {
+		if only != "" && only != part.name {
 			continue
 		}
 		if err := part.run(ctx); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", part.name, err)
-			failed = true
+			met = false
 		}
 	}
-	if failed {
-		os.Exit(1)
-	}
+	return met
 }

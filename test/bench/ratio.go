@@ -32,7 +32,7 @@ func (p pairs) ratio(q float64) float64 {
 
 // print shows both halves and their ratio against a target; 0 is no target.
 func (p pairs) print(what, baseline string, q, target float64) bool {
-	all := func(samples []sample) time.Duration { return sample(slices.Concat(samples...)).quantile(q) }
+	all := func(samples []sample) time.Duration { return slices.Concat(samples...).quantile(q) }
 	r := p.ratio(q)
 	verdict, ok := "", true
 	if target > 0 {

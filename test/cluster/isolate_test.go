@@ -74,7 +74,7 @@ func outer(t *testing.T, mode string) (*exec.Cmd, string) {
 	check(t, err)
 	check(t, cmd.Start())
 	line, err := bufio.NewReader(output).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return cmd, strings.TrimSpace(line)

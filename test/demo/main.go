@@ -15,12 +15,18 @@ import (
 
 func main() {
 	stack.Isolate()
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	start := time.Now()
-	d := &demo{start: start}
+	d := &demo{start: time.Now()}
 	err := d.run(ctx)
 	if d.stack != nil {
 		if err != nil {
@@ -28,9 +34,8 @@ func main() {
 		}
 		err = errors.Join(err, d.stack.Close())
 	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
-		os.Exit(1)
+	if err == nil {
+		fmt.Printf("\nEvery line is as it should be. Took %d seconds.\n", int(time.Since(d.start).Seconds()))
 	}
-	fmt.Printf("\nEvery line is as it should be. Took %d seconds.\n", int(time.Since(start).Seconds()))
+	return err
 }

@@ -45,7 +45,7 @@ func (s *Source) Resolve(ctx context.Context, ref verifier.Reference) (Image, er
 	if err != nil {
 		return Image{}, err
 	}
-	var asked name.Reference = repository.Tag(orLatest(ref.Tag))
+	var asked name.Reference = repository.Tag(ref.Tag)
 	if ref.Digest != "" {
 		asked = repository.Digest(string(ref.Digest))
 	}
@@ -177,11 +177,4 @@ func (s *Source) remote(ctx context.Context, repository string) (name.Repository
 func isAbsent(err error) bool {
 	var t *transport.Error
 	return errors.As(err, &t) && t.StatusCode == http.StatusNotFound
-}
-
-func orLatest(tag string) string {
-	if tag == "" {
-		return "latest"
-	}
-	return tag
 }
