@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"bytes"
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,4 +18,14 @@ func goldenNames(t testing.TB) []string {
 		paths[i] = strings.TrimSuffix(filepath.Base(p), ".json")
 	}
 	return paths
+}
+
+// compact writes a review as the API server does, without white space.
+func compact(t testing.TB, body []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, body); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
