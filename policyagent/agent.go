@@ -36,13 +36,23 @@ type PolicySource interface {
 	Watch(ctx context.Context, onChange func(policy verifier.Document, notices []string, err error)) error
 }
 
+// A problemSource is a PolicySource that takes what it cannot understand as a problem of one object, where a folder
+// would refuse all. Problems returns those of the policy that onChange is being called with.
+type problemSource interface {
+	Problems() []verifier.Problem
+}
+
 // Config is what an agent needs. Policies, Sources and Logger are required.
 type Config struct {
 	// StateDir and Socket default to nodestate's.
 	StateDir, Socket string
 	Policies         PolicySource
 	Sources          []attestations.Source
-	Logger           *slog.Logger
+	// Pods may be nil: then attestations are fetched when the plugin asks, and not before.
+	Pods PodSource
+	// Listen is the TCP address of metrics and probes; empty for none.
+	Listen string
+	Logger *slog.Logger
 	// MaxRecords defaults to DefaultMaxRecords.
 	MaxRecords int
 	// Version is the program's, for the status.
@@ -53,14 +63,16 @@ type Config struct {
 
 // Agent is a policy agent that holds its state folder and its socket. It serves from Run on.
 type Agent struct {
-	config   Config
-	log      *slog.Logger
-	state    *nodestate.Writer
-	listener net.Listener
-	pool     *pool
-	status   *status
-	pending  pending
-	close    func() error
+	config    Config
+	log       *slog.Logger
+	state     *nodestate.Writer
+	listener  net.Listener
+	telemetry net.Listener // nil without Config.Listen
+	pool      *pool
+	status    *status
+	pending   pending
+	prefetch  *prefetcher
+	close     func() error
 }
 
 // New returns an agent, or everything that is wrong with its configuration. It takes the state folder and the socket,
@@ -78,16 +90,26 @@ func New(c Config) (*Agent, error) {
 		return nil, errors.Join(err, state.Close())
 	}
 	a := &Agent{config: c, log: c.Logger, state: state, listener: listener, status: newStatus(c)}
-	a.pool = newPool(a.fetch)
+	a.pool, a.prefetch = newPool(a.fetch), newPrefetcher(a.fetchAhead)
+	if c.Listen != "" {
+		if a.telemetry, err = net.Listen("tcp", c.Listen); err != nil {
+			return nil, errors.Join(fmt.Errorf("listening for metrics and probes: %w; choose another --listen", err), listener.Close(), state.Close())
+		}
+	}
 	if last, err := state.Policy(); err == nil {
 		a.status.policyLoaded(last) // in force until something else is
 	}
 	a.close = sync.OnceValue(func() error {
-		err := listener.Close()
-		if errors.Is(err, net.ErrClosed) {
-			err = nil // the server closed it
+		errs := []error{listener.Close(), state.Close()}
+		if a.telemetry != nil {
+			errs = append(errs, a.telemetry.Close())
 		}
-		return errors.Join(err, state.Close())
+		for i := range errs {
+			if errors.Is(errs[i], net.ErrClosed) {
+				errs[i] = nil // the server closed it
+			}
+		}
+		return errors.Join(errs...)
 	})
 	return a, nil
 }
@@ -107,7 +129,7 @@ func (c *Config) complete() error {
 		errs = append(errs, errors.New("the number of records is negative: give how many to keep"))
 	}
 	if c.Policies == nil {
-		errs = append(errs, errors.New("there is no source of policies: name a folder of policies"))
+		errs = append(errs, errors.New("there is no source of policies: name a folder of policies, or a cluster"))
 	}
 	if len(c.Sources) == 0 {
 		errs = append(errs, errors.New("there is no source of attestations, so nothing would be attested: allow registries, or name a folder of attestations"))
@@ -132,6 +154,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return nodestate.Serve(ctx, a.listener, a) })
 	g.Go(func() error { return a.config.Policies.Watch(ctx, a.applyPolicy) })
 	g.Go(func() error { return a.tick(ctx) })
+	g.Go(func() error { return a.prefetch.run(ctx) })
+	if a.config.Pods != nil {
+		g.Go(func() error { return a.config.Pods.Watch(ctx, a.applyPods) })
+	}
+	if a.telemetry != nil {
+		g.Go(func() error { return a.serveTelemetry(ctx) })
+	}
 	err := g.Wait()
 	a.status.stop(time.Now())
 	a.writeStatus()
@@ -148,6 +177,12 @@ func (a *Agent) announce(ctx context.Context) {
 	if a.config.UnsafeDryRun {
 		a.log.WarnContext(ctx, "unsafe: dry run is on for this node, so images that fail run all the same")
 	}
+	if a.config.Pods != nil {
+		a.log.InfoContext(ctx, "attestations are fetched in advance", "for", a.config.Pods.Name())
+	}
+	for _, u := range unsafe(a.config.Policies) {
+		a.log.WarnContext(ctx, "unsafe setting of the source of policies", "source", a.config.Policies.Name(), "setting", u)
+	}
 	for _, s := range a.Status().Sources {
 		a.log.InfoContext(ctx, "source of attestations", "source", s.Name)
 		for _, u := range s.Unsafe {
@@ -163,6 +198,7 @@ func (a *Agent) tick(ctx context.Context) error {
 	defer prune.Stop()
 	for {
 		a.pending.retry(a)
+		a.status.beat(time.Now())
 		if a.status.changed() {
 			a.writeStatus()
 		}

@@ -176,7 +176,7 @@ func TestPoliciesThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 		if s := a.Status(); s.PolicyError != "broken since" || s.PolicyGeneration == 0 {
 			t.Errorf("%+v", s)
 		}
-		if a.pending.document != nil || strings.Contains(logs.String(), "unchanged") {
+		if a.pending.said != nil || strings.Contains(logs.String(), "unchanged") {
 			t.Error("it was written and is tried again")
 		}
 		if !strings.Contains(logs.String(), "policies cannot be written") {

@@ -67,17 +67,23 @@ func (s *source) count() int {
 }
 
 // policies is a source of policies that a test feeds.
-type policies struct{ changes chan policyChange }
+type policies struct {
+	changes  chan policyChange
+	problems []verifier.Problem
+}
 
 type policyChange struct {
 	document verifier.Document
+	problems []verifier.Problem
 	err      error
 	done     chan struct{}
 }
 
-func newPolicies() *policies { return &policies{make(chan policyChange)} }
+func newPolicies() *policies { return &policies{changes: make(chan policyChange)} }
 
 func (p *policies) Name() string { return "test policies" }
+
+func (p *policies) Problems() []verifier.Problem { return p.problems }
 
 func (p *policies) Watch(ctx context.Context, onChange func(verifier.Document, []string, error)) error {
 	for {
@@ -85,6 +91,7 @@ func (p *policies) Watch(ctx context.Context, onChange func(verifier.Document, [
 		case <-ctx.Done():
 			return nil
 		case c := <-p.changes:
+			p.problems = c.problems
 			onChange(c.document, nil, c.err)
 			close(c.done)
 		}
@@ -93,9 +100,13 @@ func (p *policies) Watch(ctx context.Context, onChange func(verifier.Document, [
 
 // say returns when the agent has dealt with it.
 func (p *policies) say(document verifier.Document, err error) {
-	done := make(chan struct{})
-	p.changes <- policyChange{document, err, done}
-	<-done
+	p.sayAll(policyChange{document: document, err: err})
+}
+
+func (p *policies) sayAll(c policyChange) {
+	c.done = make(chan struct{})
+	p.changes <- c
+	<-c.done
 }
 
 func document(name string) verifier.Document {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,22 +28,33 @@ func (a *Agent) applyPolicy(document verifier.Document, notices []string, err er
 	}
 	document.DryRun = document.DryRun || a.config.UnsafeDryRun
 	a.status.policyNotices(notices)
-	a.pending.set(document)
+	next := said{document: document}
+	if s, ok := a.config.Policies.(problemSource); ok {
+		next.problems = s.Problems()
+	}
+	a.pending.set(next)
 	a.pending.retry(a)
+	a.prefetch.govern(document)
+}
+
+// said is what a source says: a policy, and what in it the source could not understand.
+type said struct {
+	document verifier.Document
+	problems []verifier.Problem
 }
 
 // pending is a policy that is not yet on disk. A source tells each change once, and a disk may be full for a while.
 type pending struct {
-	mu       sync.Mutex
-	document *verifier.Document
+	mu   sync.Mutex
+	said *said
 	// broken is why the source has nothing newer, if that is so.
 	broken error
 }
 
-func (p *pending) set(d verifier.Document) {
+func (p *pending) set(s said) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.document, p.broken = &d, nil
+	p.said, p.broken = &s, nil
 }
 
 func (p *pending) setBroken(err error) {
@@ -55,15 +67,16 @@ func (p *pending) setBroken(err error) {
 func (p *pending) retry(a *Agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.document == nil {
+	if p.said == nil {
 		return
 	}
-	if err := a.writePolicy(*p.document); err != nil {
+	if err := a.writePolicy(*p.said); err != nil {
 		a.log.Error("policies cannot be written; the last good ones stay in force", "error", err)
 		a.status.policyFailed(err)
 		return
 	}
-	p.document = nil
+	p.said = nil
+	a.status.inForce()
 	if p.broken != nil {
 		a.status.policyFailed(p.broken)
 	}
@@ -71,8 +84,10 @@ func (p *pending) retry(a *Agent) {
 
 // writePolicy writes a snapshot if it differs from the one on disk. Generations are what verdicts are cached by, so a
 // restart alone does not make a new one.
-func (a *Agent) writePolicy(document verifier.Document) error {
+func (a *Agent) writePolicy(s said) error {
+	document := s.document
 	_, problems := verifier.Compile(document)
+	problems = slices.Concat(s.problems, problems)
 	next := nodestate.Policy{WrittenAt: time.Now().UTC(), Source: a.config.Policies.Name(), Document: document, Problems: problems}
 	last, err := a.state.Policy()
 	if err == nil && samePolicy(last, next) {
@@ -100,15 +115,15 @@ func (a *Agent) writePolicy(document verifier.Document) error {
 // samePolicy compares what policies say. In JSON, because what is read back has lost the difference between an empty
 // list and none.
 func samePolicy(p, q nodestate.Policy) bool {
-	type said struct {
+	type content struct {
 		Source   string
 		Document verifier.Document
 		Problems []verifier.Problem `json:",omitempty"`
 	}
-	a, err := json.Marshal(said{p.Source, p.Document, p.Problems})
+	a, err := json.Marshal(content{p.Source, p.Document, p.Problems})
 	if err != nil {
 		return false
 	}
-	b, err := json.Marshal(said{q.Source, q.Document, q.Problems})
+	b, err := json.Marshal(content{q.Source, q.Document, q.Problems})
 	return err == nil && bytes.Equal(a, b)
 }

@@ -19,6 +19,10 @@ type status struct {
 	mu    sync.Mutex
 	now   nodestate.Status
 	dirty bool
+	// loaded: a policy of this run's source is in force.
+	loaded bool
+	// beats is when the agent last did what it does now and then.
+	beats time.Time
 }
 
 func newStatus(c Config) *status {
@@ -28,12 +32,18 @@ func newStatus(c Config) *status {
 	}}
 	for _, source := range c.Sources {
 		n := nodestate.SourceStatus{Name: source.Name()}
-		if u, ok := source.(interface{ Unsafe() []string }); ok {
-			n.Unsafe = u.Unsafe()
-		}
+		n.Unsafe = unsafe(source)
 		s.now.Sources = append(s.now.Sources, n)
 	}
 	return s
+}
+
+// unsafe lists the settings of a source that loosen security, if it tells.
+func unsafe(source any) []string {
+	if u, ok := source.(interface{ Unsafe() []string }); ok {
+		return u.Unsafe()
+	}
+	return nil
 }
 
 // update changes the status under its lock.
@@ -62,6 +72,13 @@ func (s *status) policyLoaded(p nodestate.Policy) {
 	})
 }
 
+// inForce notes that what the source said last is in force.
+func (s *status) inForce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded = true
+}
+
 func (s *status) policyNotices(notices []string) {
 	kept := slices.Clone(notices[:min(len(notices), maxNotices)])
 	for i := range kept {
@@ -84,6 +101,12 @@ func (s *status) asked(source int, err error, now time.Time) {
 
 func (s *status) stop(now time.Time) {
 	s.update(func(n *nodestate.Status) { n.StoppedAt = now.UTC() })
+}
+
+func (s *status) beat(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beats = now
 }
 
 // changed says whether there is something new since the last call.

@@ -7,24 +7,26 @@ import (
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
-	"github.com/kritis-node/kritis-node/policyagent/policydir"
 )
 
 func newPolicyAgentCommand() *cobra.Command {
 	cfg := policyagent.Config{StateDir: nodestate.DefaultDir, Socket: nodestate.DefaultSocket, MaxRecords: policyagent.DefaultMaxRecords}
-	var policyDir, attestationDir string
+	var attestationDir string
 	var fromRegistries bool
+	var policies policyFlags
 	var registries registryFlags
 	var logging logFlags
 	cmd := &cobra.Command{
-		Use:   "policyagent --policy-dir DIR",
+		Use:   "policyagent (--policy-dir DIR | --kubeconfig FILE | --in-cluster)",
 		Short: "supply the plugin of this node with policy and attestations",
-		Long: `Read policy from a folder of YAML, and again whenever it changes; fetch attestations from registries and from a folder
-when the plugin asks; write both to the state folder, where they survive a reboot.
+		Long: `Read policy from a folder of YAML or from a cluster, and again whenever it changes; fetch attestations from registries and
+from a folder when the plugin asks, and in a cluster as soon as a pod is bound to this node; write both to the state folder,
+where they survive a reboot.
 
-The agent never decides. While it is down, everything that is known goes on as before.`,
-		Example: "  kritis policyagent --policy-dir /etc/kritis/policies",
-		Args:    cobra.NoArgs,
+The agent never decides. While it or the cluster is down, everything that is known goes on as before.`,
+		Example: `  kritis policyagent --policy-dir /etc/kritis/policies
+  kritis policyagent --in-cluster --node-name "$NODE_NAME" --listen :9464`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := logging.logger(cmd.ErrOrStderr())
 			if err != nil {
@@ -49,7 +51,10 @@ The agent never decides. While it is down, everything that is known goes on as b
 				}
 				cfg.Sources = append(cfg.Sources, dir)
 			}
-			cfg.Policies, cfg.Logger, cfg.Version = policydir.Folder(policyDir), log, version
+			cfg.Logger, cfg.Version = log, version
+			if cfg.Policies, cfg.Pods, err = policies.sources(); err != nil {
+				return err
+			}
 			agent, err := policyagent.New(cfg)
 			if err != nil {
 				return err
@@ -58,8 +63,8 @@ The agent never decides. While it is down, everything that is known goes on as b
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&policyDir, "policy-dir", "", "`folder` with policies in YAML")
-	_ = cmd.MarkFlagRequired("policy-dir")
+	policies.add(f)
+	f.StringVar(&cfg.Listen, "listen", "", "TCP `address` of /metrics, /healthz and /readyz, such as :9464; empty for none")
 	f.BoolVar(&fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
