@@ -16,8 +16,8 @@ import (
 // Certificate is a server certificate with its key, and what clients are to trust. All are PEM.
 type Certificate struct{ CertPEM, KeyPEM, CAPEM []byte }
 
-// NewCertificate makes a certificate for 127.0.0.1, localhost and further DNS names, valid for a day, that is its own
-// authority.
+// NewCertificate makes a certificate for 127.0.0.1, localhost and further DNS names and IP addresses, valid for a day,
+// that is its own authority.
 func NewCertificate(names ...string) (*Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -33,8 +33,15 @@ func NewCertificate(names ...string) (*Certificate, error) {
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		DNSNames:              append([]string{"localhost"}, names...),
+		DNSNames:              []string{"localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	for _, name := range names {
+		if address := net.ParseIP(name); address != nil {
+			template.IPAddresses = append(template.IPAddresses, address)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 const (
 	// pauseImage is imported, not pulled: a node needs no registry to start a pod.
 	pauseImage = "kritis.test/pause:1"
+	// cniPlugins is where Debian puts them.
+	cniPlugins = "/usr/lib/cni"
 	// criRuntime etc. are the keys of containerd's plugins in its configuration, version 3, which 2.x all read.
 	criRuntime = "io.containerd.cri.v1.runtime"
 	criImages  = "io.containerd.cri.v1.images"
@@ -52,7 +54,7 @@ func (n *Node) containerdConfig() string {
 	// Without CAP_SYS_RESOURCE, as in many build environments, runc may not lower the score that kubelet asks for.
 	line("restrict_oom_score_adj = true")
 	line("cdi_spec_dirs = []")
-	line("[plugins.%q.cni]\nbin_dirs = [%q]\nconf_dir = %q", criRuntime, n.path("cni"), n.path("cni"))
+	line("[plugins.%q.cni]\nbin_dirs = [%q]\nconf_dir = %q", criRuntime, cniPlugins, n.path("cni"))
 	line("[plugins.%q.containerd]\ndefault_runtime_name = \"runc\"", criRuntime)
 	for _, handler := range append([]string{"runc"}, n.options.RuntimeHandlers...) {
 		line("[plugins.%q.containerd.runtimes.%q]", criRuntime, handler)

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,9 @@ const (
 
 // RegistryOptions say how a distribution registry is set up. The zero value is plain HTTP for everybody.
 type RegistryOptions struct {
+	// Address is the IPv4 address to listen on; empty: 127.0.0.1. Pods with a network of their own reach a registry on
+	// their node's address only.
+	Address string
 	// TLS makes the registry speak TLS; see [NewCertificate].
 	TLS *Certificate
 	// RequireLogin makes the registry ask for [Registry.Login], by HTTP basic authentication.
@@ -39,7 +44,7 @@ func StartDistribution(ctx context.Context, dir string, options RegistryOptions)
 			Log:  filepath.Join(dir, "registry.log"),
 		},
 		setAddress: func(command *Command, host string) { command.Env = []string{"REGISTRY_HTTP_ADDR=" + host} },
-		host:       "127.0.0.1:0",
+		host:       net.JoinHostPort(cmp.Or(options.Address, "127.0.0.1"), "0"),
 	}
 	var config strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&config, format+"\n", args...) }

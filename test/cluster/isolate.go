@@ -42,6 +42,11 @@ func Isolate(needs ...string) {
 	}
 }
 
+// Isolated says whether this is the second run that [Isolate] speaks of: whether mounts and links are the program's own.
+func Isolated() bool {
+	return os.Getenv(stageVariable) == stageInside && os.Getenv(runVariable) != ""
+}
+
 // report prints an error where the program has no logger yet, and returns the exit code.
 func report(code int, err error) int {
 	if err != nil {

@@ -34,6 +34,9 @@ type Options struct {
 	NRIDisabled bool
 	// RuntimeHandlers are names, besides "runc", under which runc can be asked for.
 	RuntimeHandlers []string
+	// CNI is a CNI configuration list (JSON) for pods that have a network of their own; its plugins are Debian's. Empty:
+	// all pods must use the node's network.
+	CNI string
 	// LogLevel is containerd's; empty: "info".
 	LogLevel string
 	// Config is added at the end of containerd's config.toml (version 3). It may hold new tables, or begin with lines
@@ -58,8 +61,7 @@ type Node struct {
 // StartNode starts containerd and waits until it serves CRI and NRI and has the pause image. It must be called inside
 // [Isolate]; the version's tool must have been named there.
 func StartNode(ctx context.Context, options Options) (*Node, error) {
-	run := os.Getenv(runVariable)
-	if os.Getenv(stageVariable) != stageInside || run == "" {
+	if !Isolated() {
 		return nil, errors.New("a node would leave processes and mounts on this host: call cluster.Isolate first")
 	}
 	options.Containerd = cmp.Or(options.Containerd, defaultContainerd)
@@ -73,7 +75,7 @@ func StartNode(ctx context.Context, options Options) (*Node, error) {
 		return nil, fmt.Errorf("creating the node's folder: %w", err)
 	}
 	n := &Node{options: options, dir: dir, tools: tools}
-	n.cgroup = filepath.Join("/", cgroupPrefix, run, filepath.Base(dir))
+	n.cgroup = filepath.Join("/", cgroupPrefix, os.Getenv(runVariable), filepath.Base(dir))
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting a node: %w", err), n.Close())
 	}
@@ -88,6 +90,11 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if err := os.WriteFile(n.path("config.toml"), []byte(n.containerdConfig()), 0o644); err != nil {
 		return err
+	}
+	if n.options.CNI != "" {
+		if err := os.WriteFile(n.path("cni", "network.conflist"), []byte(n.options.CNI), 0o644); err != nil {
+			return err
+		}
 	}
 	var err error
 	if n.cri, err = newCRI(n); err != nil {

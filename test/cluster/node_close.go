@@ -52,7 +52,7 @@ func (n *Node) Close() error {
 	orderly := n.Containerd() != nil && n.Containerd().Running()
 	if orderly {
 		// One that a test left paused would not answer.
-		failures = append(failures, n.Containerd().Resume(), n.cri.removePods(ctx), n.Containerd().Stop(ctx))
+		failures = append(failures, n.Containerd().Resume(), n.removePods(ctx), n.Containerd().Stop(ctx))
 		orderly = errors.Join(failures...) == nil
 	}
 	if n.cri != nil {
@@ -64,6 +64,29 @@ func (n *Node) Close() error {
 		failures = append(failures, Await(ctx, "the node's shims and mounts to go", gone))
 	}
 	return errors.Join(append(failures, n.endLeftovers(ctx), os.RemoveAll(n.dir))...)
+}
+
+// removePods removes all pods, also one that is listed only later because its client was stopped while it was made.
+func (n *Node) removePods(ctx context.Context) error {
+	return Await(ctx, "the node's pods to go", func(ctx context.Context) error {
+		if err := n.cri.removePods(ctx); err != nil {
+			return err
+		}
+		processes, err := n.processes()
+		if err != nil {
+			return err
+		}
+		for _, process := range processes {
+			if process.pid != n.Containerd().PID() {
+				return fmt.Errorf("process %d is left: %s", process.pid, process.command)
+			}
+		}
+		mounts, err := n.mounts()
+		if err == nil && len(mounts) > 0 {
+			err = fmt.Errorf("mount is left: %s", mounts[0])
+		}
+		return err
+	})
 }
 
 // Leaks returns an error that lists the node's containers, shims, other processes and mounts, if there are any;

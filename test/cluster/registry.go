@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// Registry is a registry process on loopback. Its methods may be called from any goroutine, those that start and stop
+// Registry is a registry process, on loopback unless told otherwise. Its methods may be called from any goroutine, those that start and stop
 // it one at a time.
 type Registry struct {
 	command Command
@@ -23,7 +23,7 @@ type Registry struct {
 }
 
 // listening matches what both registries log once they listen, and where.
-var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
+var listening = regexp.MustCompile(`listening on ([0-9.]+:[0-9]+)`)
 
 // Start starts the registry again after [Registry.Stop], under the same host and port. What a distribution registry
 // held is still there, what a referrers registry held is not.
@@ -53,7 +53,7 @@ func (r *Registry) Start(ctx context.Context) error {
 	return nil
 }
 
-// Host is the registry's name in references: 127.0.0.1 and a port.
+// Host is the registry's name in references: its address, 127.0.0.1 unless it was told another, and a port.
 func (r *Registry) Host() string { return r.host }
 
 // Login is what the registry asks for; empty if it asks for nothing.

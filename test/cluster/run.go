@@ -15,6 +15,8 @@ import (
 // cgroupPrefix is the folder, in every cgroup hierarchy, below which containers of tests live.
 const cgroupPrefix = "kritis-node-test"
 
+const cgroupMount = "/sys/fs/cgroup"
+
 // run is one isolated run. Namespaces end processes and mounts; cgroups outlive them and have to be removed, after the
 // run, or if that died before the next one. A lock that is held for as long as the run lives tells which are over.
 type run struct {
@@ -83,8 +85,8 @@ func (r *run) remove(ctx context.Context) error {
 
 // cgroupHierarchies returns the mounted ones of version 1, and the mount point itself, which is version 2's.
 func cgroupHierarchies() []string {
-	folders, _ := filepath.Glob("/sys/fs/cgroup/*")
-	return append(folders, "/sys/fs/cgroup")
+	folders, _ := filepath.Glob(filepath.Join(cgroupMount, "*"))
+	return append(folders, cgroupMount)
 }
 
 // removeCgroups removes a cgroup and all below it. Their files cannot be removed and go with the folder.

@@ -1,0 +1,281 @@
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kritis-node/kritis-node/test/cluster"
+)
+
+// Tool is what [cluster.Isolate] has to be told of.
+const Tool = "kubernetes"
+
+// closeLimit bounds the orderly part of [Cluster.Close].
+const closeLimit = 2 * time.Minute
+
+// Cluster is a running Kubernetes. Its methods may be called from any goroutine, those that start and stop a component
+// one at a time.
+type Cluster struct {
+	options    Options
+	steps      *steps
+	dir        string
+	tools      string // the folder of Kubernetes' programs
+	staticPods string
+	authority  *authority
+	client     *http.Client // the administrator's
+	shelter    *shelter
+	network    bool // was made
+
+	etcd, apiServer, manager, scheduler *component
+	nodes                               []*node
+
+	close func() error
+}
+
+// Start starts a cluster and returns when its node is ready and pods can be made in the namespace "default". It must be
+// called inside [cluster.Isolate], which must have been told of [Tool], and only while there is no other cluster.
+func Start(ctx context.Context, options Options) (*Cluster, error) {
+	if err := options.check(); err != nil {
+		return nil, fmt.Errorf("starting Kubernetes: %w", err)
+	}
+	if !cluster.Isolated() {
+		return nil, errors.New("Kubernetes would change this host: call cluster.Isolate first")
+	}
+	tools, err := cluster.Tool(ctx, Tool)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("/run", "kubernetes-")
+	if err != nil {
+		return nil, fmt.Errorf("creating the cluster's folder: %w", err)
+	}
+	c := &Cluster{options: options, steps: &steps{tell: options.Progress}, dir: dir, tools: tools}
+	c.close = sync.OnceValue(c.end)
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting Kubernetes: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) error {
+	if err := c.prepare(ctx); err != nil {
+		return err
+	}
+	// The runtime needs nothing of the control plane.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.startAPI(groupCtx) })
+	group.Go(func() error {
+		defer c.steps.begin("containerd")()
+		n, err := c.startRuntime(groupCtx, 0)
+		if err == nil {
+			c.nodes = append(c.nodes, n)
+		}
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	group, groupCtx = errgroup.WithContext(ctx)
+	group.Go(func() error { return c.startControllers(groupCtx) })
+	for _, n := range c.nodes {
+		group.Go(func() error { return c.startNode(groupCtx, n) })
+	}
+	return group.Wait()
+}
+
+// prepare makes what the processes find: folders, keys, mounts, addresses.
+func (c *Cluster) prepare(ctx context.Context) error {
+	for _, folder := range []string{"certificates", "kubeconfigs", "logs", "static-pods", "shelter"} {
+		if err := os.Mkdir(c.path(folder), 0o755); err != nil {
+			return err
+		}
+	}
+	c.staticPods = cmp.Or(c.options.StaticPodDir, c.path("static-pods"))
+	var err error
+	if c.authority, err = newAuthority(); err != nil {
+		return err
+	}
+	if err := c.writeCertificates(); err != nil {
+		return err
+	}
+	admin, err := c.authority.client(adminUser, adminGroup)
+	if err != nil {
+		return err
+	}
+	if _, err := c.writeKubeconfig(adminUser, admin); err != nil {
+		return err
+	}
+	trust, err := c.authority.tlsConfig(admin)
+	if err != nil {
+		return err
+	}
+	c.client = &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	if c.shelter, err = newShelter(c.path("shelter")); err != nil {
+		return err
+	}
+	if err := makeNetwork(ctx); err != nil {
+		return fmt.Errorf("%w: is there another cluster?", err)
+	}
+	c.network = true
+	return nil
+}
+
+func (c *Cluster) startAPI(ctx context.Context) error {
+	defer c.steps.begin("the API server")()
+	var err error
+	if c.etcd, err = c.makeEtcd(); err != nil {
+		return err
+	}
+	if err := c.etcd.start(ctx); err != nil {
+		return err
+	}
+	c.apiServer = c.makeAPIServer()
+	return c.apiServer.start(ctx)
+}
+
+// startControllers returns when they have done for the namespace "default" what pods in it need.
+func (c *Cluster) startControllers(ctx context.Context) error {
+	defer c.steps.begin("the controllers")()
+	var err error
+	if c.manager, err = c.makeControllerManager(); err != nil {
+		return err
+	}
+	if c.scheduler, err = c.makeScheduler(); err != nil {
+		return err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.manager.start(groupCtx) })
+	group.Go(func() error { return c.scheduler.start(groupCtx) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, object := range []string{"serviceaccount/default", "configmap/kube-root-ca.crt"} {
+		if err := c.await(ctx, "default", object, "create"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) startNode(ctx context.Context, n *node) error {
+	defer c.steps.begin(n.name)()
+	var err error
+	if n.kubelet, err = c.makeKubelet(n); err != nil {
+		return err
+	}
+	if n.proxy, err = c.makeProxy(n); err != nil {
+		return err
+	}
+	if err := n.kubelet.start(ctx); err != nil {
+		return err
+	}
+	// kube-proxy asks for its node's address, and the pauses in which it asks again grow long.
+	if err := c.await(ctx, "", "node/"+n.name, "create"); err != nil {
+		return err
+	}
+	if err := n.proxy.start(ctx); err != nil {
+		return err
+	}
+	return c.AwaitNode(ctx, n.name)
+}
+
+// Close stops everything, in reverse order, and removes what it made. Processes or mounts that are left after an
+// orderly stop are an error; they are ended in any case. So is a component that ended by itself. A second call does
+// nothing and returns the same.
+func (c *Cluster) Close() error { return c.close() }
+
+func (c *Cluster) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	var failures []error
+	for _, n := range c.nodes {
+		failures = append(failures, n.stop(ctx))
+	}
+	for _, k := range []*component{c.scheduler, c.manager, c.apiServer, c.etcd} {
+		if k != nil {
+			failures = append(failures, k.stop(ctx))
+		}
+	}
+	if c.network {
+		failures = append(failures, removeNetwork(ctx))
+	}
+	failures = append(failures, unmountBelow(c.dir))
+	if c.shelter != nil {
+		failures = append(failures, c.shelter.close())
+	}
+	return errors.Join(append(failures, os.RemoveAll(c.dir))...)
+}
+
+// Leaks returns an error that lists the cluster's processes and mounts, if there are any.
+func (c *Cluster) Leaks() error {
+	var failures []error
+	for _, n := range c.nodes {
+		failures = append(failures, n.runtime.Leaks())
+	}
+	for _, folder := range []string{c.dir, "/proc/sys", "/var"} {
+		mounts, err := mountsBelow(folder)
+		failures = append(failures, err)
+		for _, mount := range mounts {
+			failures = append(failures, fmt.Errorf("mount is left: %s", mount))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// Dir is the folder in which all but the nodes' runtimes lives.
+func (c *Cluster) Dir() string { return c.dir }
+
+// ImportImage gives every node an image under a name, without a registry. Pods must not ask for pulling it always.
+func (c *Cluster) ImportImage(ctx context.Context, reference string, image v1.Image) error {
+	for _, n := range c.nodes {
+		if err := n.runtime.ImportImage(ctx, reference, image); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddRegistry makes every node take images whose references name host from the registry, see [cluster.Node.AddRegistry].
+// Pods reach the registry as well if it listens on [Cluster.NodeAddress].
+func (c *Cluster) AddRegistry(host string, registry *cluster.Registry) error {
+	for _, n := range c.nodes {
+		if err := n.runtime.AddRegistry(host, registry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Logs returns the ends of what the cluster's processes, its runtimes and its pods wrote, each file under its name: to
+// be shown when a test fails.
+func (c *Cluster) Logs() string {
+	const most = 8000
+	var b strings.Builder
+	for _, pattern := range []string{"*.log", "pods/*/*/*.log"} {
+		files, _ := filepath.Glob(c.path("logs", pattern))
+		for _, file := range files {
+			name, _ := filepath.Rel(c.path("logs"), file)
+			fmt.Fprintf(&b, "--- %s\n%s\n", name, strings.TrimRight(logTail(file, most), "\n"))
+		}
+	}
+	for _, n := range c.nodes {
+		logs := n.runtime.Logs()
+		fmt.Fprintf(&b, "--- %s\n%s\n", n.name, logs[max(0, len(logs)-most):])
+	}
+	return b.String()
+}
+
+func (c *Cluster) path(elements ...string) string {
+	return filepath.Join(append([]string{c.dir}, elements...)...)
+}
