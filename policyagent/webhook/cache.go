@@ -84,7 +84,7 @@ type flight[V any] struct {
 
 func newCache[V any](l lookup[V]) *cache[V] {
 	c := &cache[V]{lookup: l, flights: map[key]*flight[V]{}, running: map[string]int{}}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.Background()) //nolint:gosec // close calls it
 	// It fails for sizes below one only.
 	c.kept, _ = simplelru.NewLRU(maxKept, func(_ key, e kept[V]) { c.bytes -= e.bytes })
 	return c
@@ -130,7 +130,7 @@ func (c *cache[V]) find(k key, again bool) (*flight[V], kept[V], error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if e, ok := c.kept.Get(k); ok && now.Before(e.until) && !(again && now.Sub(e.at) >= settledFor) {
+	if e, ok := c.kept.Get(k); ok && now.Before(e.until) && (!again || now.Sub(e.at) < settledFor) {
 		c.count("hit")
 		return nil, e, nil
 	}

@@ -41,7 +41,7 @@ func FuzzReview(f *testing.F) {
 			}
 			var images []string
 			for _, e := range found.entries {
-				images = append(images, strings.Join(strings.Split(strings.ToValidUTF8(e.image, "\x00\ufffd"), "\x00"), ""))
+				images = append(images, valid(e.image))
 			}
 			if want := slow(r.object, paths[0]); !slices.Equal(images, want) {
 				t.Errorf("%q, want %q in %s", images, want, r.object)
@@ -78,3 +78,6 @@ func slow(object []byte, path []string) []string {
 	}
 	return images
 }
+
+// valid is what encoding/json makes of bytes that are no UTF-8: a replacement character for each.
+func valid(s string) string { return string([]rune(s)) }

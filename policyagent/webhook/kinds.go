@@ -44,7 +44,7 @@ func ParseTemplate(s string) (Template, error) {
 		return Template{}, fmt.Errorf(textTemplateLong, maxSegments)
 	case slices.ContainsFunc(t.path, func(p string) bool { return strings.TrimSuffix(p, "[]") == "" || strings.ContainsAny(p, " \t\r\n*") }):
 		return Template{}, textError(textTemplatePath, path)
-	case slices.Contains(kinds{}.withoutImages(), t.kind) || kinds(builtin())[t.kind] != nil:
+	case slices.Contains(kinds{}.withoutImages(), t.kind) || builtin()[t.kind] != nil:
 		return Template{}, textError(textTemplateKnown, t.kind.String())
 	}
 	return t, nil

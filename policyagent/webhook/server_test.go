@@ -79,16 +79,22 @@ func runUsual(t testing.TB, change func(*Config)) *running {
 	return run(t, c, pair.Leaf)
 }
 
+// reply is an answer over the network.
+type reply struct {
+	code, protocol int
+	media, body    string
+}
+
 // post sends a review over the network.
-func (r *running) post(path string, body []byte) (*http.Response, string, error) {
+func (r *running) post(path string, body []byte) (reply, error) {
 	reviews, _ := r.Addresses()
 	resp, err := r.client.Post("https://"+reviews.String()+path, "application/json", bytes.NewReader(body))
 	if err != nil {
-		return nil, "", err
+		return reply{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err
+	return reply{resp.StatusCode, resp.ProtoMajor, resp.Header.Get("Content-Type"), string(text)}, err
 }
 
 // get reads from the port beside.
@@ -123,13 +129,13 @@ func TestServes(t *testing.T) {
 	r := runUsual(t, nil)
 	for _, path := range []string{PodsPath + "?timeout=10s", WorkloadsPath} {
 		for image, want := range map[string]string{signedImage: `"allowed":true`, unsignedImage: `"message":"image ` + unsignedImage + ` is not attested","code":403`} {
-			resp, body, err := r.post(path, golden(t, "pod-create", "IMAGE", image))
-			if err != nil || resp.StatusCode != 200 || resp.ProtoMajor != 2 || resp.Header.Get("Content-Type") != "application/json" || !strings.Contains(body, want) {
-				t.Errorf("%s %s: %v %s", path, image, err, body)
+			a, err := r.post(path, golden(t, "pod-create", "IMAGE", image))
+			if err != nil || a.code != 200 || a.protocol != 2 || a.media != "application/json" || !strings.Contains(a.body, want) {
+				t.Errorf("%s %s: %v %+v", path, image, err, a)
 			}
 		}
 	}
-	if resp, _, err := r.post("/", golden(t, "pod-create", "IMAGE", signedImage)); err != nil || resp.StatusCode != 404 {
+	if a, err := r.post("/", golden(t, "pod-create", "IMAGE", signedImage)); err != nil || a.code != 404 {
 		t.Errorf("/: %v", err)
 	}
 	for path, want := range map[string]string{
@@ -207,11 +213,11 @@ func TestDrain(t *testing.T) {
 	})
 	underWay := make(chan string, 1)
 	go func() {
-		_, body, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", runningImage))
+		a, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", runningImage))
 		if err != nil {
-			body = err.Error()
+			a.body = err.Error()
 		}
-		underWay <- body
+		underWay <- a.body
 	}()
 	eventually(t, "the review has not begun", func() bool { return s.count(runningImage) > 0 })
 	r.stop()
@@ -219,8 +225,8 @@ func TestDrain(t *testing.T) {
 		code, body := r.get("/readyz")
 		return code == 503 && body == "kritis webhook is draining\n"
 	})
-	if _, body, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", signedImage)); err != nil || !strings.Contains(body, `"allowed":true`) {
-		t.Errorf("while it drains: %v %s", err, body)
+	if a, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", signedImage)); err != nil || !strings.Contains(a.body, `"allowed":true`) {
+		t.Errorf("while it drains: %v %+v", err, a)
 	}
 	time.Sleep(time.Second) // the delay is over, and one review is still under way
 	select {
@@ -236,7 +242,7 @@ func TestDrain(t *testing.T) {
 		t.Error(err)
 	}
 	close(r.done)
-	if _, _, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", signedImage)); err == nil {
+	if _, err := r.post(PodsPath, golden(t, "pod-create", "IMAGE", signedImage)); err == nil {
 		t.Error("it still answers")
 	}
 }
@@ -256,6 +262,7 @@ func (b blockFor) Attestations(ctx context.Context, repository string, d verifie
 
 // A certificate that is replaced is in use soon after; a pair that does not fit is not.
 func TestCertificateReload(t *testing.T) {
+	t.Parallel() // it waits
 	dir := t.TempDir()
 	certFile, keyFile, first := writeCertificate(t, dir, 1)
 	log := &lines{}
