@@ -17,6 +17,7 @@
 //	digest, err := registry.Push(ctx, "team/app:v1", image)
 //	container, err := node.CRI().RunAsKubelet(ctx, "default", registry.Host()+"/team/app@"+digest)
 //
-// Registries and processes also work outside [Isolate], without root. Whoever starts something closes or stops it,
-// in reverse order; [Node.Close] says what was left behind. A wait ends with its context, or after 30 seconds.
+// Package kubernetes, below, makes a whole cluster of a node. Registries and processes also work outside [Isolate],
+// without root. Whoever starts something closes or stops it, in reverse order; [Node.Close] says what was left behind.
+// A wait ends with its context, or after 30 seconds.
 package cluster

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -55,6 +56,29 @@ func BusyboxImage(marker string) (v1.Image, error) {
 		config.OS, config.Architecture = "linux", runtime.GOARCH
 		config.Config.Env = []string{"PATH=/bin"}
 		config.Config.Entrypoint = []string{"/bin/sh", "-c", idle}
+	})
+}
+
+// ProgramImage returns an image that holds a statically linked program, such as [Build] makes, and starts it without
+// arguments.
+func ProgramImage(path string) (v1.Image, error) {
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a program: %w", err)
+	}
+	target := "bin/" + filepath.Base(path)
+	content, err := layer(file{name: target, mode: 0o755, content: program})
+	if err != nil {
+		return nil, err
+	}
+	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), content)
+	if err != nil {
+		return nil, fmt.Errorf("adding a layer: %w", err)
+	}
+	return changeConfig(mutate.ConfigMediaType(image, types.OCIConfigJSON), func(config *v1.ConfigFile) {
+		config.OS, config.Architecture = "linux", runtime.GOARCH
+		config.Config.Env = []string{"PATH=/bin"}
+		config.Config.Entrypoint = []string{"/" + target}
 	})
 }
 

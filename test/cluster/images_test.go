@@ -44,3 +44,18 @@ func TestWithEnvKeepsLayers(t *testing.T) {
 		t.Error("configs are the same")
 	}
 }
+
+// The program of an image that is made of one runs, without a file besides.
+func TestProgramImage(t *testing.T) {
+	ctx := t.Context()
+	program, err := cluster.Build(ctx, "./test/cluster/registryd")
+	check(t, err)
+	image, err := cluster.ProgramImage(program)
+	check(t, err)
+	node := clustertest.StartNode(t, cluster.Options{})
+	check(t, node.ImportImage(ctx, "kritis.test/registryd:1", image))
+	pod, err := node.CRI().RunPod(ctx, cluster.PodSpec{})
+	check(t, err)
+	_, err = node.CRI().Run(ctx, pod, cluster.ContainerSpec{Image: "kritis.test/registryd:1"})
+	check(t, err)
+}

@@ -68,6 +68,10 @@ func (n *Node) Close() error {
 
 // removePods removes all pods, also one that is listed only later because its client was stopped while it was made.
 func (n *Node) removePods(ctx context.Context) error {
+	// Many take longer than a wait.
+	if err := n.cri.removePods(ctx); err != nil {
+		return err
+	}
 	return Await(ctx, "the node's pods to go", func(ctx context.Context) error {
 		if err := n.cri.removePods(ctx); err != nil {
 			return err

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -28,7 +27,8 @@ func (c *Cluster) AwaitDeployment(ctx context.Context, namespace, name string) e
 	return c.await(ctx, namespace, "deployment/"+name, "condition=Available")
 }
 
-// AwaitObject waits for a condition of an object ("pod/app"), as "kubectl wait --for" takes it. It need not exist yet.
+// AwaitObject waits for a condition of an object ("pod/app"), as "kubectl wait --for" takes it. It need not exist yet,
+// except when the condition is "delete".
 func (c *Cluster) AwaitObject(ctx context.Context, namespace, object, condition string) error {
 	return c.await(ctx, namespace, object, condition)
 }
@@ -38,8 +38,12 @@ func (c *Cluster) AwaitObject(ctx context.Context, namespace, object, condition 
 func (c *Cluster) await(ctx context.Context, namespace, object, condition string) error {
 	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
 	defer cancel()
+	steps := []string{"create", condition}
+	if condition == "create" || condition == "delete" {
+		steps = steps[1:]
+	}
 	var err error
-	for _, wanted := range slices.Compact([]string{"create", condition}) {
+	for _, wanted := range steps {
 		if err == nil {
 			// It ends with ctx; without a timeout of its own, kubectl would wait half a minute.
 			_, err = c.KubectlOutput(ctx, "wait", object, "--namespace", namespace, "--for", wanted, "--timeout", awaitLimit.String())

@@ -50,7 +50,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, fmt.Errorf("starting Kubernetes: %w", err)
 	}
 	if !cluster.Isolated() {
-		return nil, errors.New("Kubernetes would change this host: call cluster.Isolate first")
+		return nil, errors.New("a cluster would change this host: call cluster.Isolate first")
 	}
 	tools, err := cluster.Tool(ctx, Tool)
 	if err != nil {
@@ -188,49 +188,6 @@ func (c *Cluster) startNode(ctx context.Context, n *node) error {
 		return err
 	}
 	return c.AwaitNode(ctx, n.name)
-}
-
-// Close stops everything, in reverse order, and removes what it made. Processes or mounts that are left after an
-// orderly stop are an error; they are ended in any case. So is a component that ended by itself. A second call does
-// nothing and returns the same.
-func (c *Cluster) Close() error { return c.close() }
-
-func (c *Cluster) end() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
-	defer cancel()
-	var failures []error
-	for _, n := range c.nodes {
-		failures = append(failures, n.stop(ctx))
-	}
-	for _, k := range []*component{c.scheduler, c.manager, c.apiServer, c.etcd} {
-		if k != nil {
-			failures = append(failures, k.stop(ctx))
-		}
-	}
-	if c.network {
-		failures = append(failures, removeNetwork(ctx))
-	}
-	failures = append(failures, unmountBelow(c.dir))
-	if c.shelter != nil {
-		failures = append(failures, c.shelter.close())
-	}
-	return errors.Join(append(failures, os.RemoveAll(c.dir))...)
-}
-
-// Leaks returns an error that lists the cluster's processes and mounts, if there are any.
-func (c *Cluster) Leaks() error {
-	var failures []error
-	for _, n := range c.nodes {
-		failures = append(failures, n.runtime.Leaks())
-	}
-	for _, folder := range []string{c.dir, "/proc/sys", "/var"} {
-		mounts, err := mountsBelow(folder)
-		failures = append(failures, err)
-		for _, mount := range mounts {
-			failures = append(failures, fmt.Errorf("mount is left: %s", mount))
-		}
-	}
-	return errors.Join(failures...)
 }
 
 // Dir is the folder in which all but the nodes' runtimes lives.

@@ -97,6 +97,12 @@ func testDeployment(t *testing.T, kube *kubernetes.Cluster) {
 	if marker != "app" {
 		t.Errorf("the marker is %q", marker)
 	}
+	// Elsewhere it would stay on the host.
+	cgroup, err := kube.KubectlOutput(ctx, "exec", "deployment/app", "--", "cat", "/proc/self/cgroup")
+	check(t, err)
+	if !strings.Contains(cgroup, "/kritis-node-test/run-") || strings.Contains(cgroup, ":memory:/kubepods") {
+		t.Errorf("the cgroups are %s", cgroup)
+	}
 	_, stderr, code, err := kube.KubectlInput(ctx, "in", "exec", "--stdin", "deployment/app", "--", "sh", "-c", "read line; exit 5")
 	check(t, err)
 	if code != 5 {

@@ -22,7 +22,7 @@ const (
 )
 
 // apiServerURL is where nodes, controllers and kubectl find the API server.
-var apiServerURL = "https://" + nodeAddress(0) + ":" + apiPort
+func apiServerURL() string { return "https://" + nodeAddress(0) + ":" + apiPort }
 
 // writeCertificates makes what the control plane's servers and their clients present.
 func (c *Cluster) writeCertificates() error {
@@ -112,7 +112,7 @@ func (c *Cluster) makeAPIServer() *component {
 	}
 	return &component{
 		command: c.command("kube-apiserver", append(args, c.options.APIServerArgs...)...),
-		ready:   c.healthy(apiServerURL + "/readyz"),
+		ready:   c.healthy(apiServerURL() + "/readyz"),
 	}
 }
 

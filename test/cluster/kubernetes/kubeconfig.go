@@ -34,7 +34,7 @@ func (c *Cluster) writeKubeconfig(user string, client *pair) (string, error) {
 	content, err := json.MarshalIndent(entry{
 		"apiVersion": "v1", "kind": "Config", "current-context": "test",
 		"clusters": []entry{{"name": "test", "cluster": entry{
-			"server": apiServerURL, "certificate-authority-data": c.authority.certificatePEM,
+			"server": apiServerURL(), "certificate-authority-data": c.authority.certificatePEM,
 		}}},
 		"users": []entry{{"name": user, "user": entry{
 			"client-certificate-data": client.certificatePEM, "client-key-data": client.keyPEM,

@@ -30,6 +30,11 @@ func (c *Cluster) startRuntime(ctx context.Context, index int) (*node, error) {
 	if n.runtime, err = cluster.StartNode(ctx, options); err != nil {
 		return nil, err
 	}
+	for reference, image := range c.options.Images {
+		if err := n.runtime.ImportImage(ctx, reference, image); err != nil {
+			return nil, errors.Join(err, n.runtime.Close())
+		}
+	}
 	return n, nil
 }
 
@@ -127,17 +132,6 @@ func (c *Cluster) makeProxy(n *node) (*component, error) {
 			"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249"),
 		ready: c.healthy("http://127.0.0.1:10256/healthz"),
 	}, nil
-}
-
-// stop stops what runs beside the runtime, and the runtime with all pods.
-func (n *node) stop(ctx context.Context) error {
-	var failures []error
-	for _, k := range []*component{n.proxy, n.kubelet} {
-		if k != nil {
-			failures = append(failures, k.stop(ctx))
-		}
-	}
-	return errors.Join(append(failures, n.runtime.Close())...)
 }
 
 // Node is the first node's runtime.

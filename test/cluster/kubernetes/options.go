@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
@@ -17,6 +19,9 @@ type Options struct {
 	Nodes int
 	// StaticPodDir is where kubelet finds static pods; empty: a folder of the cluster's. It must exist.
 	StaticPodDir string
+	// Images are imported under their names before kubelet starts: for static pods that must not wait until kubelet
+	// tries again.
+	Images map[string]v1.Image
 	// KubeletArgs are added to kubelet's command line, where they win over its configuration.
 	KubeletArgs []string
 	// APIServerArgs are added to the API server's command line, where a later one wins over an earlier one.

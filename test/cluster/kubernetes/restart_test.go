@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/clustertest"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
@@ -87,9 +89,9 @@ spec:
 	kube := clustertest.StartKubernetes(t, kubernetes.Options{
 		Node:         cluster.Options{RequiredPlugins: []string{"nobody"}},
 		StaticPodDir: staticPods,
+		Images:       map[string]v1.Image{"kritis.test/app:1": clustertest.BusyboxImage(t, "app")},
 		KubeletArgs:  []string{"--node-labels=pool=test"},
 	})
-	check(t, kube.ImportImage(ctx, "kritis.test/app:1", clustertest.BusyboxImage(t, "app")))
 	if labelled, err := kube.KubectlOutput(ctx, "get", "nodes", "--selector=pool=test", "--output=name"); err != nil || labelled == "" {
 		t.Errorf("kubelet did not take its argument: %q, %v", labelled, err)
 	}
