@@ -16,7 +16,7 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds of each pair, in turn; at least 5")
 	creates := flag.Int("creates", 400, "containers created in each half of a round")
 	stack.Isolate("./test/bench/noop")
-	only := flag.String("part", "", "decisions, creations or footprint; empty: all")
+	only := flag.String("part", "", "decisions, creations, footprint or webhook; empty: all")
 	flag.Parse()
 	if !run(*rounds, *creates, *only) {
 		os.Exit(1)
@@ -34,6 +34,7 @@ func run(rounds, creates int, only string) bool {
 		{"decisions", decisions},
 		{"creations", func(ctx context.Context) error { return creations(ctx, max(5, rounds), creates) }},
 		{"footprint", footprint},
+		{"webhook", reviews},
 	}
 	met := true
 	for _, part := range parts {
