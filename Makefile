@@ -17,12 +17,15 @@ help: ## list the targets
 build: ## build bin/kritis, static, for this machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/kritis ./cmd/kritis
 
-.PHONY: tools
-tools: # containerd, cosign, runc and the rest, once
+# What the commands below need, built once. A node takes minutes less than a whole cluster.
+.PHONY: node-tools cluster-tools
+node-tools:
 	@test/tools/install containerd-2.4 containerd-2.3 cosign
+cluster-tools: node-tools
+	@test/tools/install kubernetes controller-gen
 
 .PHONY: test
-test: tools ## all tests, with the race detector; real containerd, registries, cosign
+test: cluster-tools ## all tests, with the race detector; real containerd, registries, cosign
 	$(GO) vet ./...
 	@# What runs whole nodes runs alone: the rest of the suite would take their processor.
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/test/')
@@ -43,12 +46,12 @@ fuzz: ## run every fuzz target for MINUTES minutes each
 	done
 
 .PHONY: bench
-bench: tools ## measure against a baseline in the same run
+bench: node-tools ## measure against a baseline in the same run
 	@$(GO) mod download
 	$(GO) run ./test/bench
 
 .PHONY: demo
-demo: tools ## see it work, on a real containerd, in about two minutes
+demo: node-tools ## see it work, on a real containerd, in about two minutes
 	@$(GO) run ./test/demo
 
 .PHONY: clean

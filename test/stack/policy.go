@@ -18,7 +18,10 @@ import (
 type Key struct{ Private, Public string }
 
 // NewKey makes an RSA-2048 key pair.
-func (s *Stack) NewKey(name string) (Key, error) {
+func (s *Stack) NewKey(name string) (Key, error) { return WriteKey(s.path("keys", name)) }
+
+// WriteKey makes an RSA-2048 key pair in two files whose names begin with prefix.
+func WriteKey(prefix string) (Key, error) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return Key{}, err
@@ -31,7 +34,7 @@ func (s *Stack) NewKey(name string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	k := Key{Private: s.path("keys", name+".pem"), Public: s.path("keys", name+".pub")}
+	k := Key{Private: prefix + ".pem", Public: prefix + ".pub"}
 	if err := os.WriteFile(k.Private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		return Key{}, err
 	}
