@@ -28,8 +28,13 @@ cluster-tools: node-tools
 test: cluster-tools ## all tests, with the race detector; real containerd, registries, cosign
 	$(GO) vet ./...
 	@# What runs whole nodes runs alone: the rest of the suite would take their processor.
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/test/')
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 1 ./test/...
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -vE '/test/|/live$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 1 ./test/... ./policyagent/kube/live
+
+.PHONY: generate
+generate: ## make the CRDs and DeepCopy functions from policyagent/api
+	"$$(test/tools/install --print-dir controller-gen)/controller-gen" object crd:maxDescLen=1000 paths=./policyagent/api/v1beta1 \
+		output:crd:dir=daemonset/chart/crds output:object:dir=policyagent/api/v1beta1
 
 .PHONY: lint
 lint: ## golangci-lint and gofmt
