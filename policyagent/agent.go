@@ -92,7 +92,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{config: c, log: c.Logger, state: state, listener: listener, status: newStatus(c)}
 	a.pool, a.prefetch = newPool(a.fetch), newPrefetcher(a.fetchAhead)
 	if c.Listen != "" {
-		if a.telemetry, err = net.Listen("tcp", c.Listen); err != nil {
+		if a.telemetry, err = new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen); err != nil {
 			return nil, errors.Join(fmt.Errorf("listening for metrics and probes: %w; choose another --listen", err), listener.Close(), state.Close())
 		}
 	}

@@ -79,7 +79,7 @@ func (a *Agent) ask(ctx context.Context, k key) (*attestations.List, []string) {
 		}
 		a.status.asked(i, r.err, time.Now())
 		if r.err != nil {
-			failures = append(failures, oneLine(a.config.Sources[i].Name()+": "+r.err.Error(), nodestate.MaxFailure))
+			failures = append(failures, oneLine(a.config.Sources[i].Name()+": "+r.err.Error()))
 		}
 	}
 	return &list, failures

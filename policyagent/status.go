@@ -82,7 +82,7 @@ func (s *status) inForce() {
 func (s *status) policyNotices(notices []string) {
 	kept := slices.Clone(notices[:min(len(notices), maxNotices)])
 	for i := range kept {
-		kept[i] = oneLine(kept[i], nodestate.MaxFailure)
+		kept[i] = oneLine(kept[i])
 	}
 	s.update(func(n *nodestate.Status) { n.PolicyNotices = kept })
 }
@@ -94,7 +94,7 @@ func (s *status) asked(source int, err error, now time.Time) {
 		c.Asked++
 		if err != nil {
 			c.Failed++
-			c.LastError, c.LastErrorAt = oneLine(err.Error(), nodestate.MaxFailure), now.UTC()
+			c.LastError, c.LastErrorAt = oneLine(err.Error()), now.UTC()
 		}
 	})
 }
@@ -137,7 +137,8 @@ func (a *Agent) writeStatus() {
 }
 
 // oneLine makes text fit for a list of failures.
-func oneLine(s string, limit int) string {
+func oneLine(s string) string {
+	const limit = nodestate.MaxFailure
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '

@@ -66,7 +66,7 @@ func (a *Agent) ready() error {
 	case a.status.loaded:
 		return nil
 	case a.status.now.PolicyError != "":
-		return fmt.Errorf("no policy since the start: %s", oneLine(a.status.now.PolicyError, 1<<10))
+		return fmt.Errorf("no policy since the start: %s", oneLine(a.status.now.PolicyError))
 	default:
 		return errors.New("no policy since the start: the source has not answered yet")
 	}

@@ -65,7 +65,7 @@ func TestHangInsideBody(t *testing.T) {
 		l := pipe(func(r *http.Request) (*http.Response, error) {
 			read, write := io.Pipe()
 			context.AfterFunc(r.Context(), func() { write.CloseWithError(r.Context().Err()) })
-			return &http.Response{StatusCode: 200, Body: read, Header: http.Header{}, Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: read, Header: http.Header{}, Request: r}, nil
 		}).lister(t, t.Context())
 		began := time.Now()
 		if _, err := l.ListWithContext(context.Background(), metav1.ListOptions{}); err == nil || time.Since(began) != listTimeout {
@@ -90,7 +90,7 @@ func TestHangInsideBody(t *testing.T) {
 
 func answer(body string) pipe {
 	return func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}, Request: r}, nil
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}, Request: r}, nil
 	}
 }
 

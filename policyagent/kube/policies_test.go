@@ -207,14 +207,14 @@ func TestUnreadableObjects(t *testing.T) {
 	a.put(policiesPath, "web", "p", `"spec":{"attestationAuthorityNames":"qa"}`)
 	a.put(policiesPath, "web", "q", `"spec":[]`)
 	a.put(allowlistsPath, "", "acs", `"spec":{"patterns":[{"namePattern":"a/*","expires":"tomorrow"}]}`)
-	a.put(allowlistsPath, "", "typo", `"spec":{"patterns":[{"namePattern":"b/*","expiers":"2027-01-01T00:00:00Z"}]}`)
+	a.put(allowlistsPath, "", "typo", `"spec":{"patterns":[{"namePattern":"b/*","expire":"2027-01-01T00:00:00Z"}]}`)
 	got := await(t, follow(t, a), "a:web/qa p:web/p p:web/q l:b/*")
 	var text []string
 	for _, p := range got.problems {
 		text = append(text, p.Object+" "+p.Field+" "+p.Code)
 	}
 	const want = "AttestationAuthority web/qa spec ObjectUnreadable, GenericAttestationPolicy web/p spec ObjectUnreadable, " +
-		"GenericAttestationPolicy web/q spec ObjectUnreadable, AdmissionAllowlist acs spec ObjectUnreadable, AdmissionAllowlist typo spec.patterns[0].expiers FieldUnknown"
+		"GenericAttestationPolicy web/q spec ObjectUnreadable, AdmissionAllowlist acs spec ObjectUnreadable, AdmissionAllowlist typo spec.patterns[0].expire FieldUnknown"
 	if strings.Join(text, ", ") != want {
 		t.Errorf("%s", strings.Join(text, ", "))
 	}
