@@ -11,7 +11,6 @@ import (
 
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
-	"github.com/kritis-node/kritis-node/policyagent/policydir"
 	"github.com/kritis-node/kritis-node/policyagent/webhook"
 )
 
@@ -23,11 +22,12 @@ const (
 )
 
 type webhookFlags struct {
-	policyDir, attestationDir string
-	templates                 []string
-	fromRegistries            bool
-	registries                registryFlags
-	logging                   logFlags
+	policies       policyFlags
+	attestationDir string
+	templates      []string
+	fromRegistries bool
+	registries     registryFlags
+	logging        logFlags
 }
 
 func newWebhookCommand() *cobra.Command {
@@ -37,23 +37,26 @@ func newWebhookCommand() *cobra.Command {
 	}
 	var f webhookFlags
 	cmd := &cobra.Command{
-		Use:   "webhook --policy-dir DIR --tls-cert FILE --tls-key FILE",
+		Use:   "webhook (--policy-dir DIR | --kubeconfig FILE | --in-cluster) --tls-cert FILE --tls-key FILE",
 		Short: "tell users at kubectl time which images will not run",
 		Long: `Answer the API server's admission reviews over HTTPS: pods under ` + webhook.PodsPath + `, what makes pods under ` + webhook.WorkloadsPath + `.
 
 The plugin on each node has the last word, so the webhook may be configured with failurePolicy: Ignore. Its own and the
 cluster's vital namespaces are best exempt in that configuration too.`,
-		Example: "  kritis webhook --policy-dir policies --tls-cert tls.crt --tls-key tls.key --pod-template apps.kruise.io/CloneSet=spec.template",
-		Args:    cobra.NoArgs,
+		Example: `  kritis webhook --in-cluster --tls-cert tls.crt --tls-key tls.key
+  kritis webhook --policy-dir policies --tls-cert tls.crt --tls-key tls.key --pod-template apps.kruise.io/CloneSet=spec.template`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runWebhook(cmd.Context(), cfg, f, cmd.ErrOrStderr())
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.policyDir, "policy-dir", "", "`folder` with policies in YAML")
+	fs.StringVar(&f.policies.dir, "policy-dir", "", "`folder` with policies in YAML")
+	fs.StringVar(&f.policies.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster whose policies apply")
+	fs.BoolVar(&f.policies.inCluster, "in-cluster", false, "take policies from the cluster that this process is a pod of")
 	fs.StringVar(&cfg.CertFile, "tls-cert", "", "`file` with the certificate, and those above it; read again when it changes")
 	fs.StringVar(&cfg.KeyFile, "tls-key", "", "`file` with the certificate's key")
-	for _, name := range []string{"policy-dir", "tls-cert", "tls-key"} {
+	for _, name := range []string{"tls-cert", "tls-key"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
 	fs.StringVar(&cfg.Listen, "listen", cfg.Listen, "`address` for reviews")
@@ -102,7 +105,11 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 		cfg.Sources = append(cfg.Sources, dir)
 	}
 	cfg.Logger, cfg.Recorder = log, webhook.LogRecorder{Log: log}
-	rules := webhook.Follow(policydir.Folder(f.policyDir), nil, log)
+	policies, _, err := f.policies.sources()
+	if err != nil {
+		return err
+	}
+	rules := webhook.Follow(policies, nil, log)
 	cfg.Rules = rules
 	debug.SetGCPercent(webhookGCPercent)
 	debug.SetMemoryLimit(webhookMemory)

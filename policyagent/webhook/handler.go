@@ -40,7 +40,7 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("a review failed inside; please report it", "panic", p, "stack", string(debug.Stack()))
-			http.Error(rw, textInternal, http.StatusInternalServerError)
+			refuse(rw, http.StatusInternalServerError, textInternal)
 		}
 		took := time.Since(began)
 		w.metrics.review(r, outcome, reason, took, limit-took)
@@ -51,17 +51,27 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	if failed != nil {
 		reason = failed.reason
 		w.log.WarnContext(ctx, "a review is not answered", "code", failed.code, "why", failed.text, "kind", r.kind.String())
-		http.Error(rw, failed.text, failed.code)
+		refuse(rw, failed.code, failed.text)
 		return
 	}
 	outcome, reason = d.outcome, d.reason
-	body, err := json.Marshal(newAnswer(d.response))
+	writeJSON(rw, http.StatusOK, newAnswer(d.response))
+	w.tell(ctx, r, d, time.Since(began))
+}
+
+// refuse says why there is no answer, as a Status: of anything else the API server would only say that it failed.
+func refuse(rw http.ResponseWriter, code int, text string) {
+	writeJSON(rw, code, refusal{Kind: "Status", APIVersion: "v1", status: status{Status: "Failure", Message: text, Code: code}})
+}
+
+func writeJSON(rw http.ResponseWriter, code int, value any) {
+	body, err := json.Marshal(value)
 	if err != nil {
 		panic(err) // strings and numbers
 	}
 	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(code)
 	_, _ = rw.Write(body) // who asked is gone; nobody is left to tell
-	w.tell(ctx, r, d, time.Since(began))
 }
 
 // answer reads a review and decides.

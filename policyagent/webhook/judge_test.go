@@ -221,7 +221,7 @@ func TestHintHasItsBudget(t *testing.T) {
 		}
 		w.resolver.mu.Lock()
 		defer w.resolver.mu.Unlock()
-		if w.resolver.asked != 1 || !slices.ContainsFunc(rulings, func(r ruling) bool { return strings.HasPrefix(r.why, "it is named by tag: name it by its digest, as") }) {
+		if w.resolver.asked != 1 || !slices.ContainsFunc(rulings, func(r ruling) bool { return r.why == tagged() }) {
 			t.Errorf("%d asked: %+v", w.resolver.asked, rulings)
 		}
 	})
@@ -245,7 +245,7 @@ func TestPanics(t *testing.T) {
 	c = usual(t)
 	c.Rules = &explosive{}
 	w = made(t, c)
-	if rw := ask(t, w, golden(t, "pod-create", "IMAGE", signedImage)); rw.Code != 500 || rw.Body.String() != "kritis webhook failed inside: see its log, and please report it\n" {
+	if rw := ask(t, w, golden(t, "pod-create", "IMAGE", signedImage)); rw.Code != 500 || refused(t, rw) != "kritis webhook failed inside: see its log, and please report it" {
 		t.Errorf("%d %s", rw.Code, rw.Body)
 	}
 }

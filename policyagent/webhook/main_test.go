@@ -27,6 +27,7 @@ import (
 
 	"go.uber.org/goleak"
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
@@ -345,6 +346,22 @@ func reviewed(t testing.TB, w http.Handler, body []byte) *admissionv1.AdmissionR
 		t.Errorf("allowed %v with status %+v", r.Allowed, r.Result)
 	}
 	return r
+}
+
+// refused is why there was no answer, as the API server reads it.
+func refused(t testing.TB, rw *httptest.ResponseRecorder) string {
+	t.Helper()
+	var s metav1.Status
+	if err := json.Unmarshal(rw.Body.Bytes(), &s); err != nil || s.Kind != "Status" || s.APIVersion != "v1" || s.Status != "Failure" || int(s.Code) != rw.Code || rw.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%v: %+v", err, s)
+	}
+	return s.Message
+}
+
+// tagged is what the verifier says of an image without a digest that nobody knows.
+func tagged() string {
+	set, _ := verifier.Compile(document())
+	return verifier.Rules{Cluster: set}.Decide(verifier.Request{Namespace: "default", Image: taggedImage}, named{err: errUnasked}, nil).Detail
 }
 
 // said is the message of a denial, or "allowed".

@@ -133,6 +133,13 @@ type status struct {
 	Code    int    `json:"code"`
 }
 
+// refusal is what is sent instead of a review.
+type refusal struct {
+	Kind       string `json:"kind"`
+	APIVersion string `json:"apiVersion"`
+	status
+}
+
 func newAnswer(r response) answer {
 	return answer{APIVersion: reviewVersion, Kind: reviewKind, Response: r}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/kritis-node/kritis-node/verifier"
@@ -49,6 +50,14 @@ func (f *Followed) Rules() (verifier.Rules, error) {
 	return f.rules, f.err
 }
 
+// Unsafe lists what loosens security in how the source is reached.
+func (f *Followed) Unsafe() []string {
+	if u, ok := f.source.(unsafe); ok {
+		return u.Unsafe()
+	}
+	return nil
+}
+
 // Run follows the source until the context ends, and returns nil then.
 func (f *Followed) Run(ctx context.Context) error {
 	if err := f.source.Watch(ctx, f.apply); err != nil {
@@ -68,6 +77,9 @@ func (f *Followed) apply(document verifier.Document, notices []string, err error
 		return
 	}
 	set, problems := verifier.Compile(document)
+	if p, ok := f.source.(interface{ Problems() []verifier.Problem }); ok {
+		problems = slices.Concat(p.Problems(), problems) // what could not even be read
+	}
 	f.mu.Lock()
 	f.rules, f.err = verifier.Rules{Floor: f.floor, Cluster: set}, nil
 	f.mu.Unlock()

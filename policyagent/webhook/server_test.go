@@ -343,7 +343,7 @@ func TestLoadIsBounded(t *testing.T) {
 	for range maxReviews {
 		w.slots <- struct{}{}
 	}
-	if rw := ask(t, w, golden(t, "pod-create", "IMAGE", signedImage)); rw.Code != 503 || rw.Body.String() != "too many reviews at once: try again\n" {
+	if rw := ask(t, w, golden(t, "pod-create", "IMAGE", signedImage)); rw.Code != 503 || refused(t, rw) != "too many reviews at once: try again" {
 		t.Errorf("%d %s", rw.Code, rw.Body)
 	}
 	<-w.slots
@@ -352,7 +352,7 @@ func TestLoadIsBounded(t *testing.T) {
 	w.bodies.taken.Store(maxBodies - firstRead)
 	small := podOf(signedImage)
 	reviewed(t, w, small)
-	if rw := ask(t, w, append(small, bytes.Repeat([]byte(" "), firstRead)...)); rw.Code != 503 || rw.Body.String() != "too many large reviews at once: try again\n" {
+	if rw := ask(t, w, append(small, bytes.Repeat([]byte(" "), firstRead)...)); rw.Code != 503 || refused(t, rw) != "too many large reviews at once: try again" {
 		t.Errorf("%d %s", rw.Code, rw.Body)
 	}
 	if left := w.bodies.taken.Load(); left != maxBodies-firstRead {

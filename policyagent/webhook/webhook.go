@@ -214,14 +214,22 @@ func (w *Webhook) announce(ctx context.Context) {
 		"exempt", w.config.ExemptNamespaces, "deadline", w.config.Deadline, "certificateExpires", w.cert.leaf().NotAfter)
 	for _, s := range w.config.Sources {
 		w.log.InfoContext(ctx, "source of attestations", "source", s.Name())
-		u, ok := s.(interface{ Unsafe() []string })
-		if !ok {
-			continue
-		}
-		for _, setting := range u.Unsafe() {
-			w.metrics.unsafe.Inc()
-			w.log.WarnContext(ctx, "unsafe setting of a source of attestations", "source", s.Name(), "setting", setting)
-		}
+		w.announceUnsafe(ctx, s)
+	}
+	w.announceUnsafe(ctx, w.config.Rules)
+}
+
+// unsafe is what has settings that loosen security.
+type unsafe interface{ Unsafe() []string }
+
+func (w *Webhook) announceUnsafe(ctx context.Context, what any) {
+	u, ok := what.(unsafe)
+	if !ok {
+		return
+	}
+	for _, setting := range u.Unsafe() {
+		w.metrics.unsafe.Inc()
+		w.log.WarnContext(ctx, "unsafe setting", "setting", setting)
 	}
 }
 
