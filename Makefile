@@ -29,7 +29,7 @@ test: cluster-tools ## all tests, with the race detector; real containerd, regis
 	$(GO) vet ./...
 	@# What runs whole nodes runs alone: the rest of the suite would take their processor.
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -vE '/test/|/live$$')
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 1 ./test/... ./policyagent/kube/live
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 1 $$($(GO) list ./... | grep -E '/test/|/live$$')
 
 .PHONY: generate
 generate: ## make the CRDs and DeepCopy functions from policyagent/api
