@@ -62,6 +62,26 @@ func TestHowLongAnswersAreKept(t *testing.T) {
 	}
 }
 
+// Who says that an answer did not do gets another one if it is some time old, and not before.
+func TestAskingAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(source).attest(pinned("a"))
+		c, _, end := attestationsOf(s)
+		defer end()
+		k := key{repository, string(digest("a"))}
+		for _, step := range []struct {
+			after time.Duration
+			again bool
+			want  int
+		}{{0, false, 1}, {0, true, 1}, {settledFor - 1, true, 1}, {1, false, 1}, {0, true, 2}, {0, true, 2}} {
+			time.Sleep(step.after)
+			if _, _, err := c.get(t.Context(), k, step.again); err != nil || s.count(pinned("a")) != step.want {
+				t.Errorf("%+v: %d questions, %v", step, s.count(pinned("a")), err)
+			}
+		}
+	})
+}
+
 // All who want to know the same wait for one answer. Who does not wait long enough gets what is known so far, and the
 // question goes on.
 func TestOneQuestionForAll(t *testing.T) {

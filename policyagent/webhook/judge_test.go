@@ -134,6 +134,41 @@ func TestTagsThatAreResolved(t *testing.T) {
 	}
 }
 
+// A tag moves: what it means is asked for again after seconds. What a digest leads to is not.
+func TestTagsMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		defer w.evidence.close()
+		w.resolver.means[taggedImage], w.resolver.means[pinned("a")] = registry.Image{Digest: digest("a")}, registry.Image{Digest: digest("a")}
+		meaning := func(image string) verifier.Digest {
+			ref, err := verifier.ParseReference(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, err := w.evidence.meaning(t.Context(), ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return i.Digest
+		}
+		meaning(taggedImage)
+		meaning(pinned("a"))
+		w.resolver.means[taggedImage] = registry.Image{Digest: digest("b")}
+		time.Sleep(settledFor - 1)
+		if got := meaning(taggedImage); got != digest("a") {
+			t.Errorf("asked again at once: %s", got)
+		}
+		time.Sleep(1)
+		if got := meaning(taggedImage); got != digest("b") {
+			t.Errorf("%s", got)
+		}
+		time.Sleep(keptFor - settledFor - 1)
+		if meaning(pinned("a")); w.resolver.asked != 3 {
+			t.Errorf("%d questions", w.resolver.asked)
+		}
+	})
+}
+
 // Allow-lists admit by name, and nothing is asked then; without a policy nothing is asked either.
 func TestNamesThatNeedNoAttestation(t *testing.T) {
 	w := newWorld()

@@ -87,7 +87,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := limitListener(inner, 2)
-	accepted := make(chan net.Conn, 3)
+	accepted := make(chan net.Conn, 4)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -115,6 +115,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 	first.Close()
 	first.Close() // twice gives back once
 	<-accepted
+	c, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	select {
+	case <-accepted:
+		t.Error("one more than was given back")
+	case <-time.After(100 * time.Millisecond):
+	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}

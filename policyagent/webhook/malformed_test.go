@@ -86,10 +86,15 @@ func TestOnlyReviewsAreTaken(t *testing.T) {
 		"with a charset":         {http.MethodPost, "application/json; charset=utf-8", 0, 200},
 		"announces to be large":  {http.MethodPost, "application/json", MaxReview + 1, 413},
 		"announces just as much": {http.MethodPost, "application/json", MaxReview, 200},
+		"announces nothing":      {http.MethodPost, "application/json", -1, 413},
 	} {
-		req := httptest.NewRequestWithContext(t.Context(), tc.method, PodsPath, bytes.NewReader(golden(t, "pod-create", "IMAGE", signedImage)))
+		body := golden(t, "pod-create", "IMAGE", signedImage)
+		if tc.length < 0 {
+			body = append(body, bytes.Repeat([]byte(" "), MaxReview+1-len(body))...)
+		}
+		req := httptest.NewRequestWithContext(t.Context(), tc.method, PodsPath, bytes.NewReader(body))
 		req.Header.Set("Content-Type", tc.media)
-		if tc.length > 0 {
+		if tc.length != 0 {
 			req.ContentLength = tc.length
 		}
 		rw := httptest.NewRecorder()
