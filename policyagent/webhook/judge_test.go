@@ -154,15 +154,15 @@ func TestTagsMove(t *testing.T) {
 		meaning(taggedImage)
 		meaning(pinned("a"))
 		w.resolver.means[taggedImage] = registry.Image{Digest: digest("b")}
-		time.Sleep(settledFor - 1)
+		time.Sleep(settledFor - time.Nanosecond)
 		if got := meaning(taggedImage); got != digest("a") {
 			t.Errorf("asked again at once: %s", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got := meaning(taggedImage); got != digest("b") {
 			t.Errorf("%s", got)
 		}
-		time.Sleep(keptFor - settledFor - 1)
+		time.Sleep(keptFor - settledFor - time.Nanosecond)
 		if meaning(pinned("a")); w.resolver.asked != 3 {
 			t.Errorf("%d questions", w.resolver.asked)
 		}
