@@ -48,17 +48,23 @@ type AuditLine struct {
 	Admitted bool             `json:"admitted"`
 	Verdict  verifier.Verdict `json:"verdict"`
 	// Rules is the generation of the rules in force in this process; Policy that of the policy snapshot.
-	Rules      uint64 `json:"rules"`
-	Policy     uint64 `json:"policy"`
-	Remembered bool   `json:"remembered,omitempty"`
+	Rules  uint64 `json:"rules"`
+	Policy uint64 `json:"policy"`
+	// Remembered: the decision was repeated from memory. Digest and source of its attestations stand in the line in which
+	// it was made.
+	Remembered bool `json:"remembered,omitempty"`
 	// TookMicros is how long the decision took, in microseconds.
 	TookMicros int64 `json:"tookMicros"`
 }
 
 func (e entry) line(policy uint64) AuditLine {
+	image := e.decision.image // differs from the container's for an image volume
+	if image == "" {
+		image = e.subject.image
+	}
 	return AuditLine{
 		Time: e.time.UTC(), Place: string(e.at), Namespace: e.subject.namespace, Pod: e.subject.podName, Container: e.subject.container,
-		ID: e.subject.containerID, Image: e.decision.image, Digest: string(e.subject.bound.digest), Config: string(e.subject.bound.config),
+		ID: e.subject.containerID, Image: image, Digest: string(e.subject.bound.digest), Config: string(e.subject.bound.config),
 		Chain: e.decision.chain, Admitted: e.decision.admits(), Verdict: e.decision.verdict,
 		Rules: e.decision.generation, Policy: policy, Remembered: e.remembered, TookMicros: e.took.Microseconds(),
 	}

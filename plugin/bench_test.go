@@ -15,7 +15,7 @@ func BenchmarkDecideWarm(b *testing.B) {
 	bed.decide(b.Context(), s, time.Now())
 	r := bed.rules.load()
 	for i := range 10_000 {
-		bed.kept.Add(decisionKey{r.generation, "prod", fmt.Sprintf("%s%d", repository, i), "", s.bound}, &decision{})
+		bed.kept.put(keyOf(r.generation, &subject{namespace: "prod", image: fmt.Sprintf("%s%d", repository, i), bound: s.bound}), &decision{})
 	}
 	now := time.Now()
 	b.ReportAllocs()

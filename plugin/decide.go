@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
 const (
-	// decisionsKept bounds the memory for decisions: about 1.2 KB each, with their evidence.
-	decisionsKept = 20_000
 	// denialKept is how long a denial is repeated from memory. Short: a signature may arrive any moment.
 	denialKept = 3 * time.Second
 	// nameKept is how long a decision is kept that rests on a name (allow-list, tag) instead of a digest.
@@ -31,9 +27,9 @@ type decision struct {
 	image   string
 	// message is what the runtime is told when the container is not admitted.
 	message string
-	// chain is what the container's snapshot has to rest on. Ignored if unbound: the verdict does not depend on the
-	// content then.
-	chain   string
+	// chain is what the container's snapshot has to rest on, for the audit log; empty if repeated from memory.
+	chain string
+	// unbound: the verdict does not depend on the content.
 	unbound bool
 	expires time.Time // zero: as long as the rules stay the same
 	// generation is that of the rules that it was made under.
@@ -41,13 +37,6 @@ type decision struct {
 }
 
 func (d *decision) admits() bool { return d != nil && d.verdict.Admits() }
-
-// decisionKey is everything that a decision depends on.
-type decisionKey struct {
-	generation                uint64
-	namespace, image, handler string
-	bound                     bound
-}
 
 // fetcher asks the policy agent to get attestations into the node's state.
 type fetcher interface {
@@ -66,7 +55,7 @@ type decider struct {
 	records  recordReader
 	agent    fetcher
 	budget   *waitBudget
-	kept     *lru.Cache[decisionKey, *decision]
+	kept     *memory
 	prompts  chan struct{} // bounds the fetches that are asked for without waiting
 	underWay chan struct{} // bounds the decisions that have not ended, also those that nobody waits for any more
 	counters *counters
@@ -77,11 +66,7 @@ func (d *decider) remembered(s *subject, now time.Time) *decision {
 	if s.checkpoint || len(s.volumes) > 0 || s.bound == (bound{}) {
 		return nil
 	}
-	made, ok := d.kept.Get(decisionKey{d.rules.load().generation, s.namespace, s.image, s.handler, s.bound})
-	if !ok || !made.expires.IsZero() && now.After(made.expires) {
-		return nil
-	}
-	return made
+	return d.kept.get(keyOf(d.rules.load().generation, s), now)
 }
 
 // decide answers for the container's image and then for each image volume. It returns the first decision that does
@@ -104,9 +89,12 @@ func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time
 	c := &content{ctx: ctx, contents: d.contents, bound: s.bound}
 	made := d.judge(ctx, r, s.request(s.image, now), c)
 	if made.admits() && !made.unbound {
-		if err := d.bind(ctx, made, s.bound); err != nil {
+		// What cannot be found now cannot be compared at start.
+		chain, err := d.contents.boundChain(ctx, s.bound)
+		if err != nil {
 			made = couldNotTell(s.image, r.generation, verifier.RuntimeFailed, err.Error())
 		}
+		made.chain = chain
 	}
 	switch {
 	case s.checkpoint, made.verdict.Outcome == verifier.CouldNotTell:
@@ -116,7 +104,7 @@ func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time
 	case made.verdict.Reason == verifier.AllowListed || restsOnName(s.image) && !made.unbound:
 		made.expires = now.Add(nameKept)
 	}
-	d.kept.Add(decisionKey{r.generation, s.namespace, s.image, s.handler, s.bound}, made)
+	d.kept.put(keyOf(r.generation, s), made)
 	return made
 }
 
@@ -124,17 +112,6 @@ func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time
 func restsOnName(image string) bool {
 	ref, err := verifier.ParseReference(image)
 	return err != nil || ref.Digest == ""
-}
-
-// bind notes which layers the container's snapshot has to rest on.
-func (d *decider) bind(ctx context.Context, made *decision, b bound) error {
-	if b.config == "" {
-		made.chain = b.below.parent
-		return nil
-	}
-	var err error
-	made.chain, err = d.contents.chain(ctx, b.config)
-	return err
 }
 
 // judge applies the rules, and once more after the agent was asked for what was missing.

@@ -64,13 +64,17 @@ func (h *handlers) StartContainer(ctx context.Context, pod *api.PodSandbox, ctr 
 		if !made.admits() || made.unbound {
 			return made
 		}
+		chain, err := h.plugin.contents.boundChain(ctx, s.bound)
+		if err != nil {
+			return couldNotTell(s.image, made.generation, verifier.RuntimeFailed, err.Error())
+		}
 		snap, err := h.plugin.contents.store.snapshot(ctx, s.containerID)
 		switch {
 		case errors.Is(err, errAbsent):
 			return couldNotTell(s.image, made.generation, verifier.RuntimeFailed, textNoSnapshot)
 		case err != nil:
 			return couldNotTell(s.image, made.generation, verifier.RuntimeFailed, "read the container's snapshot: "+err.Error())
-		case !snap.rests(made.chain):
+		case !snap.rests(chain):
 			return mismatch(s.image, made.generation)
 		}
 		return made

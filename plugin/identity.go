@@ -25,7 +25,8 @@ const (
 	maxIndexDepth    = 3
 	maxLayers        = 1024
 	maxImageRecords  = 20_000
-	relationsKept    = 32_768
+	// relationsKept is for what is judged again, under new rules, say: a node runs some hundred images.
+	relationsKept = 4096
 )
 
 // bound is what the runtime itself ties to a container. On runtimes that report it, digest (index or manifest) and
@@ -174,6 +175,14 @@ func (c *contents) chain(ctx context.Context, config verifier.Digest) (string, e
 	chain := identity.ChainID(image.RootFS.DiffIDs).String()
 	c.chains.Add(config, chain)
 	return chain, nil
+}
+
+// boundChain returns the chain ID that the container's snapshot has to rest on.
+func (c *contents) boundChain(ctx context.Context, b bound) (string, error) {
+	if b.config == "" {
+		return b.below.parent, nil
+	}
+	return c.chain(ctx, b.config)
 }
 
 // content is the verifier's view of one container's content.

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
@@ -120,7 +119,7 @@ func newDecider(store runtimeStore, records recordReader, agent fetcher, budget 
 	if err != nil {
 		return nil, err
 	}
-	kept, err := lru.New[decisionKey, *decision](decisionsKept)
+	kept, err := newMemory()
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,12 @@ the state folder that the policy agent writes, and verifies every signature itse
 				return err
 			}
 			cfg.Log, cfg.Version = log, version
-			cfg.OnReady = func() { notifySystemd(log) }
+			cfg.OnReady = func() {
+				notifySystemd(log)
+				if err := plugin.ReleaseStartPages(); err != nil {
+					log.Debug("more memory stays in use than needed", "error", err)
+				}
+			}
 			// A small heap that is collected often costs less than memory on every node of a cluster.
 			debug.SetGCPercent(gcPercent)
 			p, err := plugin.New(cfg)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/nri/pkg/adaptation"
@@ -35,9 +36,12 @@ func startRuntime(dir string, store blobs) (*runtime, error) {
 		return nil, err
 	}
 	once := sync.OnceFunc(func() { close(r.synchronized) })
+	var serving atomic.Bool // before that, the runtime synchronizes with itself
 	synchronize := func(ctx context.Context, cb adaptation.SyncCB) error {
 		_, err := cb(ctx, nil, nil)
-		once()
+		if serving.Load() {
+			once()
+		}
 		return err
 	}
 	update := func(context.Context, []*api.ContainerUpdate) ([]*api.ContainerUpdate, error) { return nil, nil }
@@ -50,6 +54,7 @@ func startRuntime(dir string, store blobs) (*runtime, error) {
 	if err := r.nri.Start(); err != nil {
 		return nil, err
 	}
+	serving.Store(true)
 	listener, err := net.Listen("unix", r.storeSocket)
 	if err != nil {
 		r.nri.Stop()
