@@ -16,6 +16,16 @@ const (
 	ModeWaiting = "waiting"
 )
 
+// Placement is where the plugin lives. Only a host service may be required by the runtime: a required plugin that lives in
+// a pod can never come up after a reboot.
+type Placement string
+
+// Placements.
+const (
+	PlacementHost Placement = "host"
+	PlacementPod  Placement = "pod"
+)
+
 // recentKept bounds the refusals that `kritis status` shows.
 const recentKept = 20
 

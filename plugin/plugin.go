@@ -31,6 +31,8 @@ type Config struct {
 	// FetchBudget is how long one container may wait for the agent.
 	FetchBudget time.Duration
 	Required    Required
+	// Placement says what kind of process this is, for people and for `kritis install --require`: it changes nothing else.
+	Placement Placement
 	// OnReady, if set, is called after each registration with the runtime, and when there is nothing to register for
 	// yet.
 	OnReady func()
@@ -52,6 +54,7 @@ func (c Config) WithDefaults() Config {
 	or(&c.ContainerdConfig, "/etc/containerd/config.toml")
 	or(&c.AgentSocket, nodestate.DefaultSocket)
 	or((*string)(&c.Required), string(RequiredAuto))
+	or((*string)(&c.Placement), string(PlacementHost))
 	if len(c.Snapshotters) == 0 {
 		c.Snapshotters = []string{"overlayfs", "native"}
 	}
@@ -95,6 +98,11 @@ func New(cfg Config) (*Plugin, error) {
 	case RequiredAuto, RequiredYes, RequiredNo:
 	default:
 		return nil, fmt.Errorf("--required is %q, must be auto, yes or no", cfg.Required)
+	}
+	switch cfg.Placement {
+	case PlacementHost, PlacementPod:
+	default:
+		return nil, fmt.Errorf("--placement is %q, must be host or pod", cfg.Placement)
 	}
 	if cfg.FetchBudget < 0 {
 		return nil, fmt.Errorf("--fetch-budget is negative: name a time such as 800ms")

@@ -25,6 +25,8 @@ const maxQuestion = 16 << 10
 type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	// Placement is PlacementHost or PlacementPod.
+	Placement Placement `json:"placement"`
 	// Mode is ModeEnforcing, ModeBestEffort or ModeWaiting; Gaps say why it is not the first.
 	Mode string `json:"mode"`
 	Gaps []gap  `json:"gaps,omitempty"`
@@ -108,7 +110,7 @@ func (p *Plugin) status() Status {
 	mode, gaps := p.mode()
 	r := p.rules.load()
 	s := Status{
-		Version: p.cfg.Version, Mode: mode, Gaps: gaps, Policy: r.policy, StateProblem: r.stateProblem, Floor: "default",
+		Version: p.cfg.Version, Placement: p.cfg.Placement, Mode: mode, Gaps: gaps, Policy: r.policy, StateProblem: r.stateProblem, Floor: "default",
 		FloorProblem: r.floorProblem, Problems: r.problems, Decisions: p.counters.totals(),
 	}
 	if r.floor != "" {

@@ -53,6 +53,8 @@ type Config struct {
 	// Listen is the TCP address of metrics and probes; empty for none.
 	Listen string
 	Logger *slog.Logger
+	// PluginSocket is where the plugin serves its metrics; empty for none.
+	PluginSocket string
 	// MaxRecords defaults to DefaultMaxRecords.
 	MaxRecords int
 	// Version is the program's, for the status.

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/policyagent"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
@@ -14,6 +15,7 @@ func newPolicyAgentCommand() *cobra.Command {
 	var attestationDir string
 	var fromRegistries bool
 	var policies policyFlags
+	var reportNamespace string
 	var registries registryFlags
 	var logging logFlags
 	cmd := &cobra.Command{
@@ -69,6 +71,8 @@ The agent never decides. While it or the cluster is down, everything that is kno
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "`socket` on which the plugin asks for attestations")
+	f.StringVar(&cfg.PluginSocket, "plugin-socket", plugin.DefaultSocket, "the plugin's `socket`, whose metrics are served beside the agent's; empty for none")
+	f.StringVar(&reportNamespace, "report-namespace", "", "`namespace` in which the node reports its enforcement in a Lease; empty for none")
 	f.IntVar(&cfg.MaxRecords, "max-records", cfg.MaxRecords, "`number` of images whose attestations are kept")
 	f.BoolVar(&cfg.UnsafeDryRun, "unsafe-dry-run", false, "let images that fail run all the same on this node, and say so")
 	registries.add(f)
