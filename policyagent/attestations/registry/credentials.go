@@ -45,40 +45,60 @@ type credentials struct {
 	helpers bool
 }
 
-// resolve returns the credentials for a host and repository path, and the secrets in them. The file is read each
-// time: tokens in it change every few hours. Errors say nothing of its content.
-func (c credentials) resolve(ctx context.Context, host, path string) (authn.Authenticator, []string, error) {
+// login is as whom a registry is asked. The zero value is nobody in particular.
+type login struct {
+	auth authn.Authenticator
+	// secrets are those in auth, to be kept out of texts.
+	secrets []string
+}
+
+func (l login) anonymous() bool { return l.auth == nil }
+
+func (l login) authenticator() authn.Authenticator {
+	if l.anonymous() {
+		return authn.Anonymous
+	}
+	return l.auth
+}
+
+// resolve returns the login for a host and repository path. The file is read each time: tokens in it change every few
+// hours. Errors say nothing of its content.
+func (c credentials) resolve(ctx context.Context, host, path string) (login, error) {
 	if c.path == "" {
-		return authn.Anonymous, nil, nil
+		return login{}, nil
 	}
 	data, err := readBounded(c.path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the Docker config: %w", err)
+		return login{}, fmt.Errorf("reading the Docker config: %w", err)
 	}
 	config, err := parseDockerConfig(data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("docker config %s: %w", c.path, err)
+		return login{}, fmt.Errorf("docker config %s: %w", c.path, err)
 	}
 	auth, helper := config.lookup(host, path)
 	if helper != "" {
 		if !c.helpers {
-			return nil, nil, fmt.Errorf("docker config %s: the credentials of %s are with a credential helper, which is a program: put them into the file's auths, or allow helpers", c.path, host)
+			return login{}, fmt.Errorf("docker config %s: the credentials of %s are with a credential helper, which is a program: put them into the file's auths, or allow helpers", c.path, host)
 		}
 		if auth, err = runHelper(ctx, helper, host); err != nil {
-			return nil, nil, fmt.Errorf("credential helper for %s: %w", host, err)
+			return login{}, fmt.Errorf("credential helper for %s: %w", host, err)
 		}
 	}
-	if auth == (dockerAuth{}) {
-		return authn.Anonymous, nil, nil
+	return auth.login(), nil
+}
+
+func (a dockerAuth) login() login {
+	if a == (dockerAuth{}) {
+		return login{}
 	}
-	secrets := []string{auth.Password, auth.IdentityToken, auth.RegistryToken}
-	if auth.Password != "" {
-		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(auth.Username+":"+auth.Password)))
+	secrets := []string{a.Password, a.IdentityToken, a.RegistryToken}
+	if a.Password != "" {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(a.Username+":"+a.Password)))
 	}
-	return authn.FromConfig(authn.AuthConfig{
-		Username: auth.Username, Password: auth.Password,
-		IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
-	}), secrets, nil
+	return login{authn.FromConfig(authn.AuthConfig{
+		Username: a.Username, Password: a.Password,
+		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
+	}), secrets}
 }
 
 func parseDockerConfig(data []byte) (dockerConfig, error) {

@@ -84,19 +84,19 @@ func TestCredentialHelper(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			auth, _, err := c.resolve(t.Context(), "a.example", "x")
+			as, err := c.resolve(t.Context(), "a.example", "x")
 			noCanaries(t, err)
 			if (err != nil) != test.fails {
 				t.Fatalf("%v", err)
 			}
 			if err == nil {
-				if got, err := auth.Authorization(); err != nil || *got != test.want {
+				if got, err := as.authenticator().Authorization(); err != nil || *got != test.want {
 					t.Errorf("%+v (%v)", got, err)
 				}
 			}
 		})
 	}
-	if _, _, err := c.resolve(t.Context(), "b.example", "x"); err == nil || !strings.Contains(err.Error(), "not the name of a helper") {
+	if _, err := c.resolve(t.Context(), "b.example", "x"); err == nil || !strings.Contains(err.Error(), "not the name of a helper") {
 		t.Errorf("%v", err)
 	}
 }

@@ -23,6 +23,20 @@ var (
 	codePattern     = regexp.MustCompile(`^[A-Z_]{1,40}$`)
 )
 
+// refusedError is that a registry or its token server wants other credentials, or any.
+type refusedError string
+
+func (e refusedError) Error() string { return string(e) }
+
+// redacted is redact as an error, a refusedError where it is one.
+func redacted(err error, secrets []string) error {
+	text := redact(err, secrets)
+	if status, ok := errors.AsType[*transport.Error](err); ok && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden) {
+		return refusedError(text)
+	}
+	return errors.New(text)
+}
+
 // redact describes an error without what could be a credential: queries of URLs (signed downloads have tokens there),
 // user names in URLs, bodies of answers, and the secrets themselves.
 func redact(err error, secrets []string) string {

@@ -19,6 +19,15 @@ type Config struct {
 	DockerConfig string
 	// UnsafeCredentialHelpers runs the programs that the Docker config names as credential helpers.
 	UnsafeCredentialHelpers bool
+	// Further is asked for credentials where those of DockerConfig do not suffice. It may be nil.
+	Further Keychain
+}
+
+// Keychain has credentials that come and go, such as the image pull secrets of pods.
+type Keychain interface {
+	// DockerConfigs returns contents of Docker config files that may hold credentials for a normalised repository, in the
+	// order in which they are to be tried, and beside them why there may be more. Programs that they name are not run.
+	DockerConfigs(ctx context.Context, repository string) ([][]byte, error)
 }
 
 // Source reads attestations from registries. It may be used concurrently.
@@ -90,7 +99,7 @@ func (s *Source) Attestations(ctx context.Context, repository string, d verifier
 	var all attestations.List
 	var errs []error
 	for i, e := range endpoints {
-		found, err := s.ask(ctx, e, d, len(endpoints)-i)
+		found, err := s.ask(ctx, repository, e, d, len(endpoints)-i)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", e, err)
 			errs = append(errs, err)
@@ -124,13 +133,63 @@ func (s *Source) endpoints(repository string) ([]endpoint, error) {
 }
 
 // ask asks one endpoint, which gets its share of the time that is left.
-func (s *Source) ask(ctx context.Context, e endpoint, d verifier.Digest, left int) ([]verifier.Attestation, error) {
+func (s *Source) ask(ctx context.Context, repository string, e endpoint, d verifier.Digest, left int) ([]verifier.Attestation, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
 		defer cancel()
 	}
-	session, err := s.connect(ctx, e)
+	own, err := s.credentials.resolve(ctx, e.host, e.path)
+	if err != nil {
+		return nil, err
+	}
+	if s.config.Further == nil {
+		found, err := s.askAs(ctx, e, d, own)
+		return found, singleLine(err)
+	}
+	return s.askAsAny(ctx, repository, e, d, own)
+}
+
+// maxLogins is how many of a Keychain's are tried at one endpoint.
+const maxLogins = 8
+
+// askAsAny tries its own login, if there is one, then those of the Keychain for this very host, then nobody's. Only a
+// refusal leads to the next.
+func (s *Source) askAsAny(ctx context.Context, repository string, e endpoint, d verifier.Digest, own login) ([]verifier.Attestation, error) {
+	var found []verifier.Attestation
+	var refused, incomplete error
+	try := func(l login) (done bool) {
+		var err error
+		found, err = s.askAs(ctx, e, d, l)
+		_, again := errors.AsType[refusedError](err)
+		if refused == nil || !again {
+			refused = err // of refusals the first is told: that of the credentials that were meant
+		}
+		return !again
+	}
+	if !own.anonymous() && try(own) {
+		return found, singleLine(refused)
+	}
+	configs, incomplete := s.config.Further.DockerConfigs(ctx, repository)
+	for _, data := range configs[:min(len(configs), maxLogins)] {
+		config, err := parseDockerConfig(data)
+		if err != nil {
+			incomplete = errors.Join(incomplete, fmt.Errorf("an image pull secret: %w", err))
+			continue
+		}
+		if auth, _ := config.lookup(e.host, e.path); auth != (dockerAuth{}) && try(auth.login()) {
+			return found, singleLine(refused)
+		}
+	}
+	if own.anonymous() && try(login{}) {
+		return found, singleLine(refused)
+	}
+	return found, singleLine(errors.Join(refused, incomplete))
+}
+
+// askAs asks one endpoint with one login.
+func (s *Source) askAs(ctx context.Context, e endpoint, d verifier.Digest, as login) ([]verifier.Attestation, error) {
+	session, err := s.connect(ctx, e, as)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +198,7 @@ func (s *Source) ask(ctx context.Context, e endpoint, d verifier.Digest, left in
 	go func() { done <- survive(func() error { return session.bundles(ctx, d, &bundles) }) }()
 	var classic attestations.List
 	err = errors.Join(session.classic(ctx, d, &classic), <-done)
-	return slices.Concat(classic.Items(), bundles.Items()), singleLine(err)
+	return slices.Concat(classic.Items(), bundles.Items()), err
 }
 
 // singleLine joins joined errors in one line.

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -41,11 +40,7 @@ type session struct {
 }
 
 // connect finds out how the endpoint wants to be talked to, and logs in.
-func (s *Source) connect(ctx context.Context, e endpoint) (*session, error) {
-	auth, secrets, err := s.credentials.resolve(ctx, e.host, e.path)
-	if err != nil {
-		return nil, err
-	}
+func (s *Source) connect(ctx context.Context, e endpoint, as login) (*session, error) {
 	scheme := "https"
 	if s.transports.settings(e.host).PlainHTTP {
 		scheme = "http"
@@ -54,16 +49,16 @@ func (s *Source) connect(ctx context.Context, e endpoint) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not the name of a repository: correct the image's name or the mirror", oneLine(e.String()))
 	}
-	inner := guard{s.transports, e.host, auth != authn.Anonymous}
-	rt, err := transport.NewWithContext(ctx, repository.Registry, auth, inner, []string{repository.Scope(transport.PullScope)})
+	inner := guard{s.transports, e.host, !as.anonymous()}
+	rt, err := transport.NewWithContext(ctx, repository.Registry, as.authenticator(), inner, []string{repository.Scope(transport.PullScope)})
 	if err != nil {
-		return nil, errors.New(redact(err, secrets))
+		return nil, redacted(err, as.secrets)
 	}
 	return &session{
 		endpoint: e,
 		base:     url.URL{Scheme: scheme, Host: repository.RegistryStr(), Path: "/v2/" + repository.RepositoryStr()},
 		client:   &http.Client{Transport: rt, CheckRedirect: limitRedirects},
-		secrets:  secrets,
+		secrets:  as.secrets,
 	}, nil
 }
 
@@ -85,25 +80,25 @@ type answer struct {
 func (s *session) get(ctx context.Context, u url.URL, limit int64, accept []types.MediaType, statuses ...int) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return answer{}, errors.New(redact(err, s.secrets))
+		return answer{}, redacted(err, s.secrets)
 	}
 	for _, a := range accept {
 		req.Header.Add("Accept", string(a))
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return answer{}, errors.New(redact(err, s.secrets))
+		return answer{}, redacted(err, s.secrets)
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, statuses...); err != nil {
-		return answer{}, errors.New(redact(err, s.secrets))
+		return answer{}, redacted(err, s.secrets)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return answer{status: resp.StatusCode}, nil
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return answer{}, errors.New(redact(err, s.secrets))
+		return answer{}, redacted(err, s.secrets)
 	}
 	if int64(len(body)) > limit {
 		return answer{}, fmt.Errorf("the answer has more than %d bytes: it is not an attestation's", limit)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -159,7 +158,7 @@ func (s *Source) remote(ctx context.Context, repository string) (name.Repository
 		return name.Repository{}, nil, nil, err
 	}
 	e := endpoints[len(endpoints)-1] // the host itself
-	auth, secrets, err := s.credentials.resolve(ctx, e.host, e.path)
+	as, err := s.credentials.resolve(ctx, e.host, e.path)
 	if err != nil {
 		return name.Repository{}, nil, nil, err
 	}
@@ -171,7 +170,7 @@ func (s *Source) remote(ctx context.Context, repository string) (name.Repository
 	if err != nil {
 		return name.Repository{}, nil, nil, fmt.Errorf("%s is not the name of a repository: correct the image's name", oneLine(repository))
 	}
-	return repo, []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(guard{s.transports, e.host, auth != authn.Anonymous})}, secrets, nil
+	return repo, []remote.Option{remote.WithContext(ctx), remote.WithAuth(as.authenticator()), remote.WithTransport(guard{s.transports, e.host, !as.anonymous()})}, as.secrets, nil
 }
 
 func isAbsent(err error) bool {
