@@ -23,6 +23,8 @@ type Pod struct {
 	Namespace string
 	// Images as they are written in the pod: of its containers of all sorts, and of its image volumes.
 	Images []string
+	// PullSecrets are the names of its image pull secrets, in its namespace.
+	PullSecrets []string
 }
 
 // PodSource tells which pods are on the node.

@@ -17,6 +17,8 @@ const (
 	maxPodBytes = 64 << 20
 	// maxImages bounds the images of one pod. Beyond, they are fetched when their containers are created.
 	maxImages = 256
+	// maxPullSecrets bounds the image pull secrets of one pod.
+	maxPullSecrets = 16
 	// maxNodeName is that of Kubernetes' names.
 	maxNodeName = 253
 )
@@ -70,6 +72,9 @@ func decodePod(id identity, raw []byte) any {
 	}
 	var body struct {
 		Spec struct {
+			ImagePullSecrets []struct {
+				Name string `json:"name"`
+			} `json:"imagePullSecrets"`
 			InitContainers      []container `json:"initContainers"`
 			Containers          []container `json:"containers"`
 			EphemeralContainers []container `json:"ephemeralContainers"`
@@ -95,6 +100,11 @@ func decodePod(id identity, raw []byte) any {
 	}
 	for _, v := range body.Spec.Volumes {
 		add(v.Image.Reference)
+	}
+	for _, secret := range body.Spec.ImagePullSecrets {
+		if secret.Name != "" && len(pod.PullSecrets) < maxPullSecrets && !slices.Contains(pod.PullSecrets, secret.Name) {
+			pod.PullSecrets = append(pod.PullSecrets, strings.Clone(secret.Name))
+		}
 	}
 	return pod
 }
