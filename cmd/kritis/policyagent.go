@@ -1,19 +1,22 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/policyagent"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
+	"github.com/kritis-node/kritis-node/policyagent/kube"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 )
 
 func newPolicyAgentCommand() *cobra.Command {
 	cfg := policyagent.Config{StateDir: nodestate.DefaultDir, Socket: nodestate.DefaultSocket, MaxRecords: policyagent.DefaultMaxRecords}
 	var attestationDir string
-	var fromRegistries bool
+	var fromRegistries, pullSecrets bool
 	var policies policyFlags
 	var reportNamespace string
 	var registries registryFlags
@@ -34,9 +37,15 @@ The agent never decides. While it or the cluster is down, everything that is kno
 			if err != nil {
 				return err
 			}
+			if cfg.Policies, cfg.Pods, err = policies.sources(); err != nil {
+				return err
+			}
 			if fromRegistries {
 				hosts, err := registries.config()
 				if err != nil {
+					return err
+				}
+				if hosts.Further, err = pullSecretsOf(cfg.Pods, pullSecrets); err != nil {
 					return err
 				}
 				reg, err := registry.New(hosts)
@@ -54,9 +63,6 @@ The agent never decides. While it or the cluster is down, everything that is kno
 				cfg.Sources = append(cfg.Sources, dir)
 			}
 			cfg.Logger, cfg.Version = log, version
-			if cfg.Policies, cfg.Pods, err = policies.sources(); err != nil {
-				return err
-			}
 			agent, err := policyagent.New(cfg)
 			if err != nil {
 				return err
@@ -68,6 +74,7 @@ The agent never decides. While it or the cluster is down, everything that is kno
 	policies.add(f)
 	f.StringVar(&cfg.Listen, "listen", "", "TCP `address` of /metrics, /healthz and /readyz, such as :9464; empty for none")
 	f.BoolVar(&fromRegistries, "registry", true, "fetch attestations from the registries of the images")
+	f.BoolVar(&pullSecrets, "pull-secrets", false, "where the node's own credentials do not suffice, use image pull secrets of pods on this node, for their images' repositories; the account must be allowed to get secrets")
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "`socket` on which the plugin asks for attestations")
@@ -78,4 +85,16 @@ The agent never decides. While it or the cluster is down, everything that is kno
 	registries.add(f)
 	logging.add(f)
 	return cmd
+}
+
+// pullSecretsOf returns the image pull secrets of the node's pods, or nothing if they are not wanted.
+func pullSecretsOf(source policyagent.PodSource, wanted bool) (registry.Keychain, error) {
+	if !wanted {
+		return nil, nil
+	}
+	pods, ok := source.(*kube.Pods)
+	if !ok {
+		return nil, errors.New("--pull-secrets needs a cluster and the node's name: give --in-cluster or --kubeconfig, and --node-name")
+	}
+	return pods.PullSecrets(), nil
 }
