@@ -37,8 +37,10 @@ type resource struct {
 	name string
 	// group and version as in apiVersion; a kind of Kubernetes itself has no group.
 	group, version, kind string
-	fieldSelector        string
-	limits               limits
+	// namespace limits a list to one; empty: all. What watches takes all.
+	namespace     string
+	fieldSelector string
+	limits        limits
 	// decode returns what matters of an object. It never fails: what cannot be read is part of what matters.
 	decode func(id identity, raw []byte) any
 	store  *store
@@ -58,10 +60,7 @@ func (r *resource) apiVersion() string {
 }
 
 func (r *resource) path() string {
-	if r.group == "" {
-		return "/api/" + r.version + "/" + r.name
-	}
-	return "/apis/" + r.group + "/" + r.version + "/" + r.name
+	return path(r.group, r.version, r.namespace, r.name)
 }
 
 // run keeps the store up to date until the context ends.
