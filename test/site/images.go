@@ -1,0 +1,101 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/stack"
+)
+
+// Push pushes an image of its own, as repository:v1, and returns its reference by digest.
+func (s *Site) Push(ctx context.Context, repository string) (string, error) {
+	img, err := cluster.BusyboxImage(fmt.Sprintf("%s %d", repository, s.images.Add(1)))
+	if err != nil {
+		return "", err
+	}
+	return stack.PushTo(ctx, s.Registry, repository, img)
+}
+
+// Sign signs with the site's key.
+func (s *Site) Sign(ctx context.Context, reference string) error {
+	output, err := exec.CommandContext(ctx, s.Program, "sign", "--key", s.Key.Private, "--registry-config", s.path("registries.yaml"),
+		"--docker-config", s.path("docker.json"), reference).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("kritis sign %s: %w: %s", reference, err, output)
+	}
+	return nil
+}
+
+// PushSigned is Push and Sign.
+func (s *Site) PushSigned(ctx context.Context, repository string) (string, error) {
+	reference, err := s.Push(ctx, repository)
+	if err != nil {
+		return "", err
+	}
+	return reference, s.Sign(ctx, reference)
+}
+
+// Require makes a namespace require the site's key, and waits until the first node does. The namespace must exist.
+func (s *Site) Require(ctx context.Context, namespace string) error {
+	authority, err := stack.Authority(namespace, "team", "", s.Key)
+	if err != nil {
+		return err
+	}
+	before, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Apply(ctx, authority+"---\n"+stack.Policy(namespace, "team-signs", "", "team")); err != nil {
+		return err
+	}
+	return s.AwaitPolicies(ctx, before.Policy.Policies+1)
+}
+
+// AwaitPolicies waits until the first node's plugin has a number of policies in force.
+func (s *Site) AwaitPolicies(ctx context.Context, want int) error {
+	return cluster.Await(ctx, fmt.Sprintf("%d policies on the node", want), func(ctx context.Context) error {
+		status, err := s.Status(ctx)
+		if err == nil && status.Policy.Policies != want {
+			err = fmt.Errorf("there are %d: %s", status.Policy.Policies, status.StateProblem)
+		}
+		return err
+	})
+}
+
+// Status is what `kritis status` says on the first node.
+func (s *Site) Status(ctx context.Context) (plugin.Status, error) {
+	// Exit code 1 is best effort, which is an answer too.
+	output, err := exec.CommandContext(ctx, s.Program, "status", "--socket", filepath.Join(s.RunDir(), "plugin.sock"), "-o", "json").Output()
+	var status plugin.Status
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() != 1 {
+		return status, fmt.Errorf("kritis status: %w: %s", err, exit.Stderr)
+	}
+	return status, json.Unmarshal(output, &status)
+}
+
+// AwaitDenied waits until a pod tells that the image is not attested and so does not run, and checks that it never did.
+func (s *Site) AwaitDenied(ctx context.Context, namespace, pod, reference string) error {
+	err := cluster.Await(ctx, "pod "+pod+" to tell why it does not run", func(ctx context.Context) error {
+		text, err := s.KubectlOutput(ctx, "--namespace", namespace, "describe", "pod", pod)
+		if err == nil && !strings.Contains(text, "image "+reference+" is not attested") {
+			err = fmt.Errorf("it says: %s", text)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	state, err := s.KubectlOutput(ctx, "--namespace", namespace, "get", "pod", pod, "--output",
+		"jsonpath={.status.containerStatuses[*].state.running}{.status.containerStatuses[*].lastState.terminated}")
+	if err == nil && strings.TrimSpace(state) != "" {
+		err = fmt.Errorf("pod %s ran: %s", pod, state)
+	}
+	return err
+}

@@ -1,0 +1,174 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kritis-node/kritis-node/daemonset/image"
+	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
+	"github.com/kritis-node/kritis-node/test/stack"
+)
+
+const (
+	// Release and Namespace are where the chart is installed.
+	Release   = "kritis"
+	Namespace = "kritis-system"
+	// repository and tag name the image that every node has.
+	repository = "kritis.test/kritis-node"
+	tag        = "test"
+	// helmTool is that of test/tools.
+	helmTool = "helm"
+)
+
+// Needs is what [cluster.Isolate] has to be told of.
+func Needs() []string { return append([]string{kubernetes.Tool, helmTool}, image.Packages()...) }
+
+// Options say how a site is set up.
+type Options struct {
+	Kubernetes kubernetes.Options
+	// Bare: the image is not made. The chart cannot be installed then.
+	Bare bool
+}
+
+// Site is a running cluster with a registry and the product's image. Its methods may be called from any goroutine, those
+// that install, upgrade and uninstall one at a time.
+type Site struct {
+	*kubernetes.Cluster
+	Registry *cluster.Registry
+	// Key is what [Site.Require] requires and [Site.Sign] signs with.
+	Key stack.Key
+	// Program is the kritis command.
+	Program string
+
+	dir, helm, module string
+	images            atomic.Int64
+}
+
+// Start starts a cluster and a registry, and gives every node the image. It must be called inside [cluster.Isolate], which
+// must have been told of [Needs].
+func Start(ctx context.Context, o Options) (s *Site, err error) {
+	if !cluster.Isolated() {
+		return nil, errors.New("a site would change this host: call cluster.Isolate first")
+	}
+	s = &Site{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("starting a site: %w", err), s.Close())
+		}
+	}()
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if s.Cluster, err = kubernetes.Start(ctx, o.Kubernetes); err != nil {
+		return nil, err
+	}
+	if s.Registry, err = cluster.StartDistribution(ctx, s.path("registry"), cluster.RegistryOptions{Address: s.NodeAddress()}); err != nil {
+		return nil, err
+	}
+	if err := s.AddRegistry(s.Registry.Host(), s.Registry); err != nil {
+		return nil, err
+	}
+	registries := "hosts:\n- host: " + s.Registry.Host() + "\n  plainHTTP: true\n"
+	if err := os.WriteFile(s.path("registries.yaml"), []byte(registries), 0o644); err != nil {
+		return nil, err
+	}
+	if o.Bare {
+		return s, nil
+	}
+	return s, s.importImage(ctx)
+}
+
+// prepare makes what does not need a cluster.
+func (s *Site) prepare(ctx context.Context) error {
+	// As systemd makes it on every host, and as volumes with propagation need it.
+	if err := unix.Mount("", "/run", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("sharing the mounts below /run: %w", err)
+	}
+	output, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("finding the module: %w", err)
+	}
+	s.module = strings.TrimSpace(string(output))
+	tools, err := cluster.Tool(ctx, helmTool)
+	if err != nil {
+		return err
+	}
+	s.helm = filepath.Join(tools, "helm")
+	if s.dir, err = os.MkdirTemp("/run", "site-"); err != nil {
+		return err
+	}
+	for _, dir := range []string{"registry", "helm"} {
+		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(s.path("docker.json"), []byte("{}"), 0o644); err != nil {
+		return err
+	}
+	if s.Key, err = stack.WriteKey(s.path("team")); err != nil {
+		return err
+	}
+	s.Program, err = cluster.Build(ctx, "./cmd/kritis")
+	return err
+}
+
+// importImage gives every node the product's image, of this machine's architecture.
+func (s *Site) importImage(ctx context.Context) error {
+	var programs []string
+	for _, pkg := range image.Packages() {
+		program, err := cluster.Build(ctx, pkg)
+		if err != nil {
+			return err
+		}
+		programs = append(programs, program)
+	}
+	img, err := image.New(image.Info{Version: tag}, runtime.GOARCH, programs...)
+	if err != nil {
+		return err
+	}
+	return s.ImportImage(ctx, repository+":"+tag, img)
+}
+
+func (s *Site) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+// StateDir, RunDir and LogDir are the product's folders on the first node; ConfigDir is where its floor would be.
+func (s *Site) StateDir() string { return s.path("state") }
+
+// RunDir holds the sockets.
+func (s *Site) RunDir() string { return s.path("run") }
+
+// LogDir holds the audit log.
+func (s *Site) LogDir() string { return s.path("log") }
+
+// ConfigDir holds floor.yaml, if there is one.
+func (s *Site) ConfigDir() string { return s.path("etc") }
+
+// Close stops everything.
+func (s *Site) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var errs []error
+	if s.Cluster != nil {
+		errs = append(errs, s.Cluster.Close())
+	}
+	if s.Registry != nil {
+		errs = append(errs, s.Registry.Stop(ctx))
+	}
+	if s.dir != "" {
+		errs = append(errs, os.RemoveAll(s.dir))
+	}
+	return errors.Join(errs...)
+}
