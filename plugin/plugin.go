@@ -33,6 +33,8 @@ type Config struct {
 	Required    Required
 	// Placement says what kind of process this is, for people and for `kritis install --require`: it changes nothing else.
 	Placement Placement
+	// Revision is what the installer of a host service calls this installation; it shows it in the status, nothing else.
+	Revision string
 	// OnReady, if set, is called after each registration with the runtime, and when there is nothing to register for
 	// yet.
 	OnReady func()

@@ -2,13 +2,8 @@ package plugin
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"slices"
 
-	"github.com/containerd/containerd/v2/cmd/containerd/server/config"
-	"github.com/containerd/log"
-	"github.com/sirupsen/logrus"
+	"github.com/kritis-node/kritis-node/plugin/runtimeconfig"
 )
 
 // Required is whether the runtime refuses containers while the plugin is absent.
@@ -23,36 +18,24 @@ const (
 	RequiredNo Required = "no"
 )
 
-// nriPlugin is the name of NRI in containerd's configuration.
-const nriPlugin = "io.containerd.nri.v1.nri"
-
 // gap is a reason why enforcement is best effort.
 type gap struct {
 	Code string `json:"code"`
 	Text string `json:"text"`
 }
 
-// requiredBy reads containerd's configuration, as containerd does, imports included. It says whether the named
-// plugin is required, and what speaks against relying on that.
+// requiredBy reads containerd's configuration. It says whether the named plugin is required, and what speaks against
+// relying on that.
 func requiredBy(ctx context.Context, path, plugin string) (bool, []gap) {
-	quiet := logrus.New() // what containerd would log here, its own start has logged; errors are returned
-	quiet.SetOutput(io.Discard)
-	ctx = log.WithLogger(ctx, logrus.NewEntry(quiet))
-	cfg := config.Config{Version: 3}
-	if err := config.LoadConfig(ctx, path, &cfg); err != nil {
+	cfg, err := runtimeconfig.Load(ctx, path)
+	switch {
+	case err != nil:
 		return false, []gap{{codeUnknown, textRequiredError + err.Error() + "; name the runtime's configuration file with --containerd-config"}}
-	}
-	nri, _ := cfg.Plugins[nriPlugin].(map[string]any)
-	if off, _ := nri["disable"].(bool); off || slices.Contains(cfg.DisabledPlugins, nriPlugin) {
+	case cfg.Disabled:
 		return false, []gap{{codeDisabled, textDisabled}}
-	}
-	validator, _ := nri["default_validator"].(map[string]any)
-	enabled, _ := validator["enable"].(bool)
-	names, _ := validator["required_plugins"].([]any)
-	if !enabled || !slices.ContainsFunc(names, func(n any) bool { return fmt.Sprint(n) == plugin }) {
+	case !cfg.Requires(plugin):
 		return false, []gap{{codeNotRequired, textNotRequired}}
-	}
-	if tolerate, _ := validator["tolerate_missing_plugins_annotation"].(string); tolerate != "" {
+	case cfg.Tolerate != "":
 		return true, []gap{{codeTolerated, textTolerated}}
 	}
 	return true, nil

@@ -27,6 +27,10 @@ type Status struct {
 	Started time.Time `json:"started"`
 	// Placement is PlacementHost or PlacementPod.
 	Placement Placement `json:"placement"`
+	// Revision is what the installer of a host service calls this installation.
+	Revision string `json:"revision,omitempty"`
+	// Required says whether the runtime requires the plugin, as its configuration was at the last registration.
+	Required bool `json:"required"`
 	// Mode is ModeEnforcing, ModeBestEffort or ModeWaiting; Gaps say why it is not the first.
 	Mode string `json:"mode"`
 	Gaps []gap  `json:"gaps,omitempty"`
@@ -110,13 +114,14 @@ func (p *Plugin) status() Status {
 	mode, gaps := p.mode()
 	r := p.rules.load()
 	s := Status{
-		Version: p.cfg.Version, Placement: p.cfg.Placement, Mode: mode, Gaps: gaps, Policy: r.policy, StateProblem: r.stateProblem, Floor: "default",
+		Version: p.cfg.Version, Placement: p.cfg.Placement, Revision: p.cfg.Revision, Mode: mode, Gaps: gaps, Policy: r.policy, StateProblem: r.stateProblem, Floor: "default",
 		FloorProblem: r.floorProblem, Problems: r.problems, Decisions: p.counters.totals(),
 	}
 	if r.floor != "" {
 		s.Floor = p.cfg.FloorFile
 	}
 	p.state.mu.Lock()
+	s.Required = p.state.required
 	s.Started, s.Registered, s.Since, s.LastError, s.Runtime = p.state.started, p.state.registered, p.state.since, p.state.lastError, p.state.runtime
 	s.Recent = append(s.Recent, p.state.recent...)
 	p.state.mu.Unlock()
