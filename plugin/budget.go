@@ -39,6 +39,16 @@ func (b *waitBudget) available(now time.Time) time.Duration {
 	return min(b.max, b.left)
 }
 
+// remaining returns the waiting time that is left now, without taking anything.
+func (b *waitBudget) remaining(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last.IsZero() || !now.After(b.last) {
+		return b.left
+	}
+	return min(b.size, b.left+time.Duration(float64(now.Sub(b.last))*b.rate))
+}
+
 // spend takes a wait out of the budget.
 func (b *waitBudget) spend(d time.Duration) {
 	b.mu.Lock()

@@ -158,7 +158,11 @@ func (d *decider) fetch(ctx context.Context, wanted []nodestate.FetchRequest, no
 		return errors.New(textFetchGoesOn)
 	}
 	start := time.Now()
-	defer func() { d.budget.spend(time.Since(start)) }()
+	defer func() {
+		waited := time.Since(start)
+		d.budget.spend(waited)
+		d.counters.waited.Observe(waited.Seconds())
+	}()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for _, w := range wanted {

@@ -122,6 +122,7 @@ func (p *Plugin) publish() {
 	for _, g := range gaps {
 		p.counters.enforcing.WithLabelValues(mode, g.Code).Set(1)
 	}
+	p.reports.hurry()
 }
 
 // refused logs a container that did not pass and keeps it for `kritis status`.

@@ -69,6 +69,10 @@ func newPlugin(t *testing.T, agent agentFunc) (*Plugin, *testbed) {
 	t.Helper()
 	b := newTestbed(t, agent)
 	p := &Plugin{decider: b.decider, cfg: Config{StateDir: b.rules.stateDir, Version: "v1"}, log: slog.New(slog.DiscardHandler)}
+	var err error
+	if p.reports, err = newReporter(nobody{}, p.counters, p.describe); err != nil {
+		t.Fatal(err)
+	}
 	p.audit = newAudit(filepath.Join(t.TempDir(), "audit.jsonl"), p.counters, p.log, func() uint64 { return p.rules.load().policy.Generation })
 	return p, b
 }

@@ -45,9 +45,14 @@ type counters struct {
 	auditFailed  prometheus.Counter
 	connections  prometheus.Counter
 	enforcing    *prometheus.GaugeVec
+	waited       prometheus.Histogram
+	// hits and misses count creates.
+	hits, misses prometheus.Counter
+
+	reportFailures, incidentsDropped prometheus.Counter
 }
 
-func newCounters(rules *ruleStore) *counters {
+func newCounters(rules *ruleStore, budget *waitBudget) *counters {
 	c := &counters{
 		registry:     prometheus.NewRegistry(),
 		decisions:    map[countKey]prometheus.Counter{},
@@ -58,7 +63,13 @@ func newCounters(rules *ruleStore) *counters {
 		auditFailed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_audit_failed_total", Help: "Audit lines that could not be written."}),
 		connections:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_connections_total", Help: "Registrations with the runtime."}),
 		enforcing:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kritis_plugin_enforcing", Help: "1 in the series of the state that applies: mode enforcing, best effort or waiting, and why."}, []string{"mode", "why"}),
+		waited: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kritis_plugin_fetch_wait_seconds", Help: "Time that the create path waited for the policy agent, in seconds.",
+			Buckets: []float64{.01, .05, .1, .2, .4, .6, .8, 1}}),
+		reportFailures:   prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_report_failures_total", Help: "Reports that the policy agent did not take. It may be down."}),
+		incidentsDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_plugin_incidents_dropped_total", Help: "Refusals and other incidents that no event tells of, because there were too many. The audit log has them."}),
 	}
+	memory := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kritis_plugin_memory_total", Help: "Decisions at create, by whether they were answered from memory (hit) or not (miss)."}, []string{"result"})
+	c.hits, c.misses = memory.WithLabelValues("hit"), memory.WithLabelValues("miss")
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kritis_plugin_decisions_total", Help: "Decisions by place, outcome, reason, and whether the container was let through (dry run)."},
 		[]string{"place", "outcome", "reason", "admitted"})
 	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kritis_plugin_decision_seconds", Help: "Time that a decision took, in seconds.",
@@ -74,6 +85,15 @@ func newCounters(rules *ruleStore) *counters {
 		}
 	}
 	c.registry.MustRegister(decisions, latency, c.fetches, c.budgetEmpty, c.auditDropped, c.auditFailed, c.connections, c.enforcing,
+		c.waited, memory, c.reportFailures, c.incidentsDropped,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kritis_plugin_budget_left_seconds", Help: "Time that the create path may wait for the policy agent before the waiting budget is empty, in seconds."},
+			func() float64 { return budget.remaining(time.Now()).Seconds() }),
+		policyGauge(rules, "kritis_plugin_dry_run", "1 while the policy snapshot in force lets everything that fails through.", func(i policyInfo) float64 {
+			if i.DryRun {
+				return 1
+			}
+			return 0
+		}),
 		policyGauge(rules, "kritis_plugin_policy_generation", "Generation of the policy snapshot in force; 0 if none ever arrived.",
 			func(i policyInfo) float64 { return float64(i.Generation) }),
 		policyGauge(rules, "kritis_plugin_policy_timestamp_seconds", "When the policy snapshot in force was written, in seconds since 1970; 0 if none ever arrived.",
@@ -91,6 +111,17 @@ func (c *counters) count(at place, v *verifier.Verdict, took time.Duration) {
 		n.Inc()
 	}
 	c.latency[at].Observe(took.Seconds())
+}
+
+// recalled counts whether a create was answered from memory.
+func (c *counters) recalled(e entry) {
+	switch {
+	case e.at != placeCreate:
+	case e.remembered:
+		c.hits.Inc()
+	default:
+		c.misses.Inc()
+	}
 }
 
 // totals returns the number of decisions by outcome.

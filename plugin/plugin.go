@@ -76,7 +76,10 @@ type Plugin struct {
 	log   *slog.Logger
 	store *containerdStore
 	audit *audit
-	state connectionState
+	// reports go over a connection of their own: fetches that wait must not hold them up, nor they fetches.
+	reports     *reporter
+	reportAgent *nodestate.Client
+	state       connectionState
 }
 
 // connectionState is how we stand with the runtime.
@@ -119,6 +122,10 @@ func New(cfg Config) (*Plugin, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.close())
 	}
+	p.reportAgent = nodestate.NewClient(cfg.AgentSocket)
+	if p.reports, err = newReporter(p.reportAgent, p.counters, p.describe); err != nil {
+		return nil, errors.Join(err, store.close())
+	}
 	p.audit = newAudit(cfg.AuditLog, p.counters, cfg.Log, func() uint64 { return p.rules.load().policy.Generation })
 	return p, nil
 }
@@ -133,9 +140,10 @@ func newDecider(store runtimeStore, records recordReader, agent fetcher, budget 
 	if err != nil {
 		return nil, err
 	}
+	wait := newWaitBudget(budget)
 	return &decider{
-		rules: rules, contents: contents, records: records, agent: agent, budget: newWaitBudget(budget),
-		kept: kept, prompts: make(chan struct{}, 64), underWay: make(chan struct{}, 128), counters: newCounters(rules),
+		rules: rules, contents: contents, records: records, agent: agent, budget: wait,
+		kept: kept, prompts: make(chan struct{}, 64), underWay: make(chan struct{}, 128), counters: newCounters(rules, wait),
 	}, nil
 }
 
@@ -153,9 +161,11 @@ func (s stateRecords) Attestations(repository string, d verifier.Digest) (nodest
 // Run enforces until ctx ends. It returns an error only for what a restart may cure.
 func (p *Plugin) Run(ctx context.Context) error {
 	defer p.store.close()
+	defer p.reportAgent.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.rules.run(ctx) })
 	group.Go(func() error { p.audit.run(ctx); return nil })
+	group.Go(func() error { p.reports.run(ctx); return nil })
 	if p.cfg.StatusSocket != "" {
 		group.Go(func() error { return p.serveStatus(ctx) })
 	}
@@ -219,6 +229,8 @@ func (p *Plugin) unidentified(ctx context.Context, s *subject, now time.Time, wh
 // record counts, logs and keeps a decision. The second look is logged only if it did not agree.
 func (p *Plugin) record(e entry) {
 	p.counters.count(e.at, &e.decision.verdict, e.took)
+	p.counters.recalled(e)
+	p.reports.add(e)
 	if e.decision.verdict.Outcome != verifier.Allowed {
 		p.refused(e)
 	} else if e.at == placeStart {

@@ -21,6 +21,7 @@ var checkpointAnnotations = [...]string{"restored", "checkpointedAt", "checkpoin
 type subject struct {
 	containerID string
 	podName     string
+	podUID      string
 	container   string
 	namespace   string
 	handler     string
@@ -44,6 +45,7 @@ func newSubject(pod *api.PodSandbox, ctr *api.Container) subject {
 	s := subject{
 		containerID: ctr.GetId(),
 		podName:     pod.GetName(),
+		podUID:      pod.GetUid(),
 		container:   ctr.GetName(),
 		namespace:   pod.GetNamespace(),
 		handler:     pod.GetRuntimeHandler(),

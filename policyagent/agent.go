@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kritis-node/kritis-node/policyagent/attestations"
+	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -42,6 +43,18 @@ type problemSource interface {
 	Problems() []verifier.Problem
 }
 
+// A freshSource is a PolicySource that knows when it was last in touch with where policy comes from, zero if not yet.
+type freshSource interface {
+	ConfirmedAt() time.Time
+}
+
+// ReportKeeper shows the cluster how this node enforces.
+type ReportKeeper interface {
+	// Keep shows what report returns, unless that is nothing yet: regularly, and soon after each signal. It returns nil
+	// when the context ends.
+	Keep(ctx context.Context, report func(now time.Time) (nodereport.Report, bool), changed <-chan struct{}) error
+}
+
 // Config is what an agent needs. Policies, Sources and Logger are required.
 type Config struct {
 	// StateDir and Socket default to nodestate's.
@@ -55,6 +68,11 @@ type Config struct {
 	Logger *slog.Logger
 	// PluginSocket is where the plugin serves its metrics; empty for none.
 	PluginSocket string
+	// Node is this node's name; empty if it has none.
+	Node string
+	// Events and Reports may be nil: then the cluster is not told what happens here.
+	Events  EventSink
+	Reports ReportKeeper
 	// MaxRecords defaults to DefaultMaxRecords.
 	MaxRecords int
 	// Version is the program's, for the status.
@@ -74,7 +92,9 @@ type Agent struct {
 	status    *status
 	pending   pending
 	prefetch  *prefetcher
-	close     func() error
+	// enforcement is what is known of the plugin.
+	enforcement *enforcement
+	close       func() error
 }
 
 // New returns an agent, or everything that is wrong with its configuration. It takes the state folder and the socket,
@@ -91,7 +111,7 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	a := &Agent{config: c, log: c.Logger, state: state, listener: listener, status: newStatus(c)}
+	a := &Agent{config: c, log: c.Logger, state: state, listener: listener, status: newStatus(c), enforcement: newEnforcement(time.Now())}
 	a.pool, a.prefetch = newPool(a.fetch), newPrefetcher(a.fetchAhead)
 	if c.Listen != "" {
 		if a.telemetry, err = new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen); err != nil {
@@ -153,12 +173,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.announce(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.pool.run(ctx) })
-	g.Go(func() error { return nodestate.Serve(ctx, a.listener, a) })
+	g.Go(func() error { return nodestate.Serve(ctx, a.listener, a, a) })
 	g.Go(func() error { return a.config.Policies.Watch(ctx, a.applyPolicy) })
 	g.Go(func() error { return a.tick(ctx) })
 	g.Go(func() error { return a.prefetch.run(ctx) })
 	if a.config.Pods != nil {
 		g.Go(func() error { return a.config.Pods.Watch(ctx, a.applyPods) })
+	}
+	if a.config.Reports != nil {
+		g.Go(func() error { return a.config.Reports.Keep(ctx, a.nodeReport, a.enforcement.changed) })
+	}
+	// What the cluster is told goes out by itself.
+	if sink, ok := a.config.Events.(interface{ Run(context.Context) error }); ok {
+		g.Go(func() error { return sink.Run(ctx) })
 	}
 	if a.telemetry != nil {
 		g.Go(func() error { return a.serveTelemetry(ctx) })
@@ -200,7 +227,9 @@ func (a *Agent) tick(ctx context.Context) error {
 	defer prune.Stop()
 	for {
 		a.pending.retry(a)
-		a.status.beat(time.Now())
+		now := time.Now()
+		a.status.beat(now)
+		a.enforcement.look(now)
 		if a.status.changed() {
 			a.writeStatus()
 		}

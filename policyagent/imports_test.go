@@ -22,7 +22,7 @@ func TestImports(t *testing.T) {
 		"attestations":          {us + "verifier"},
 		"attestations/folder":   {us + "verifier", us + "policyagent/attestations"},
 		"attestations/registry": {us + "verifier", us + "policyagent/attestations", "github.com/google/go-containerregistry", "sigs.k8s.io/yaml"},
-		".": {us + "verifier", us + "policyagent/attestations", us + "policyagent/nodestate", "golang.org/x/sync/errgroup",
+		".": {us + "verifier", us + "policyagent/attestations", us + "policyagent/nodestate", us + "policyagent/nodereport", "golang.org/x/sync/errgroup",
 			"github.com/prometheus/client_golang/prometheus", "golang.org/x/net/netutil"},
 		// Neither controller-runtime nor k8s.io/api: they would be in the memory of every agent, and of every plugin.
 		"kube": {us + "verifier", us + "policyagent", us + "policyagent/nodestate", us + "policyagent/api/v1beta1", "k8s.io/apimachinery/pkg",

@@ -21,6 +21,8 @@ type status struct {
 	dirty bool
 	// loaded: a policy of this run's source is in force.
 	loaded bool
+	// confirmed is when the source was last known to agree with what is in force, for sources that do not tell.
+	confirmed time.Time
 	// beats is when the agent last did what it does now and then.
 	beats time.Time
 }
@@ -97,6 +99,20 @@ func (s *status) asked(source int, err error, now time.Time) {
 			c.LastError, c.LastErrorAt = oneLine(err.Error()), now.UTC()
 		}
 	})
+}
+
+// confirmedAt is when the source of policies was last known to agree with the snapshot on disk; zero, if not since the
+// start.
+func (a *Agent) confirmedAt(now time.Time) time.Time {
+	a.status.mu.Lock()
+	defer a.status.mu.Unlock()
+	if a.status.loaded && a.status.now.PolicyError == "" {
+		a.status.confirmed = now.UTC() // it would have said so if it were otherwise
+		if s, ok := a.config.Policies.(freshSource); ok {
+			a.status.confirmed = s.ConfirmedAt().UTC()
+		}
+	}
+	return a.status.confirmed
 }
 
 func (s *status) stop(now time.Time) {

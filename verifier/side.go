@@ -69,7 +69,7 @@ func (q *inquiry) judgeAllowlists(s side) (bool, finding) {
 		return false, finding{outcome: Denied, reason: DigestMismatch, detail: why(detailNameElsewhere, entry.object)}
 	}
 	f := finding{outcome: Allowed, reason: AllowListed,
-		allowedBy: &AllowMatch{Object: entry.object, Pattern: entry.text, Reason: entry.reason}}
+		allowedBy: &AllowMatch{Object: entry.object, Pattern: entry.text, Reason: entry.reason, Expires: entry.expires}}
 	if owner != nil {
 		f.policies = []PolicyResult{{Namespace: owner.namespace, Name: owner.name, Floor: s.floor, Satisfied: true,
 			Why: why(whyAllowed, entry.text)}}

@@ -1,6 +1,9 @@
 package verifier
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Outcome is what was found out about an image. The zero value denies.
 type Outcome uint8
@@ -100,6 +103,8 @@ type AllowMatch struct {
 	Object  string `json:"object"`
 	Pattern string `json:"pattern"`
 	Reason  string `json:"reason,omitempty"`
+	// Expires is when the entry ends to apply; zero if it does not: an entry that does is a break-glass.
+	Expires time.Time `json:"expires,omitzero"`
 }
 
 // PolicyResult is what became of one policy.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -70,7 +71,7 @@ type Report struct {
 	At time.Time `json:"at"`
 }
 
-// Gap is one reason why enforcement is not complete: a stable code such as "not-required", and a text for people.
+// Gap is one reason why enforcement is not complete: a stable code such as "NotRequired", and a text for people.
 type Gap struct {
 	Code string `json:"code"`
 	Text string `json:"text"`
@@ -121,14 +122,17 @@ func LeaseName(node string) (string, error) {
 
 // Encode returns the report as the Annotation's value.
 func (r Report) Encode() (string, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
+	var text strings.Builder
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // no browser reads it, and it would take six bytes for one
+	if err := e.Encode(r); err != nil {
 		return "", fmt.Errorf("encoding the node's report: %w", err)
 	}
-	if len(data) > maxReport {
-		return "", fmt.Errorf("the node's report has %d bytes and may have %d", len(data), maxReport)
+	value := strings.TrimSuffix(text.String(), "\n")
+	if len(value) > maxReport {
+		return "", fmt.Errorf("the node's report has %d bytes and may have %d", len(value), maxReport)
 	}
-	return string(data), nil
+	return value, nil
 }
 
 // Parse reads an Annotation's value. Fields of later versions are left out.

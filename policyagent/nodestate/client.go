@@ -14,7 +14,10 @@ import (
 	"time"
 )
 
-const fetchPath = "/v1/fetch"
+const (
+	fetchPath  = "/v1/fetch"
+	reportPath = "/v1/report"
+)
 
 // Client asks the policy agent to fetch. It may be used concurrently; it holds at most a few connections.
 type Client struct {
@@ -54,39 +57,51 @@ func (c *Client) Fetch(ctx context.Context, r FetchRequest) (FetchResponse, erro
 	if err := r.validate(); err != nil {
 		return FetchResponse{}, fmt.Errorf("asking the policy agent: %w", err)
 	}
-	body, err := json.Marshal(r)
+	var answer FetchResponse
+	err := c.post(ctx, fetchPath, r, &answer)
+	return answer, err
+}
+
+// Report tells the agent how the plugin does and what happened. An error means that it may not have arrived.
+func (c *Client) Report(ctx context.Context, r Report) error {
+	var answer reportResponse
+	return c.post(ctx, reportPath, r.Bound(), &answer)
+}
+
+// post sends a message and reads its answer.
+func (c *Client) post(ctx context.Context, path string, message, answer any) error {
+	body, err := json.Marshal(message)
 	if err != nil {
-		return FetchResponse{}, fmt.Errorf("asking the policy agent: %w", err)
+		return fmt.Errorf("asking the policy agent: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://policyagent"+fetchPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://policyagent"+path, bytes.NewReader(body))
 	if err != nil {
-		return FetchResponse{}, fmt.Errorf("asking the policy agent: %w", err)
+		return fmt.Errorf("asking the policy agent: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return FetchResponse{}, c.explain(ctx, err)
+		return c.explain(ctx, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return FetchResponse{}, c.explain(ctx, err)
+		return c.explain(ctx, err)
 	}
-	return c.parseAnswer(resp.StatusCode, data)
+	return c.parseAnswer(resp.StatusCode, data, answer)
 }
 
-func (c *Client) parseAnswer(status int, data []byte) (FetchResponse, error) {
-	var answer FetchResponse
+func (c *Client) parseAnswer(status int, data []byte, answer any) error {
 	var refusal errorResponse
 	switch {
 	case len(data) > maxAnswer:
-		return FetchResponse{}, fmt.Errorf("the answer of the policy agent at %s has more than %d bytes: run the plugin and the agent of one version", c.socket, maxAnswer)
-	case status == http.StatusOK && unmarshalStrict(data, &answer) == nil:
-		return answer, nil
+		return fmt.Errorf("the answer of the policy agent at %s has more than %d bytes: run the plugin and the agent of one version", c.socket, maxAnswer)
+	case status == http.StatusOK && unmarshalStrict(data, answer) == nil:
+		return nil
 	case status != http.StatusOK && unmarshalStrict(data, &refusal) == nil:
-		return FetchResponse{}, fmt.Errorf("the policy agent at %s refused: %s", c.socket, clip(refusal.Error, MaxFailure))
+		return fmt.Errorf("the policy agent at %s refused: %s", c.socket, clip(refusal.Error, MaxFailure))
 	default:
-		return FetchResponse{}, fmt.Errorf("the policy agent at %s answered with status %d and something else than JSON of this version: run the plugin and the agent of one version", c.socket, status)
+		return fmt.Errorf("the policy agent at %s answered with status %d and something else than JSON of this version: run the plugin and the agent of one version", c.socket, status)
 	}
 }
 

@@ -17,8 +17,9 @@
 // Attestations need not be trusted at all; they prove themselves by their signatures.
 //
 // The socket says "please fetch now": HTTP/1.1 with JSON bodies over a UNIX socket that only its owner may open. A
-// Client asks, Serve answers by a Fetcher, which the agent implements. An answer means that the files are written.
+// Client asks, Serve answers by a Fetcher, which the agent implements. An answer means that the files are written. The
+// plugin also tells over it how it does and what it refused (Report); nothing depends on whether that arrives.
 //
 // The parts: envelope.go, policy.go and record.go and status.go (what is stored), reader.go, writer.go, atomic.go,
-// message.go (what is said on the socket), client.go, listen.go, server.go.
+// message.go and report.go (what is said on the socket), client.go, listen.go, server.go.
 package nodestate

@@ -1,6 +1,9 @@
 package nodestate
 
 import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -42,4 +45,12 @@ func testRecord(payload string) Record {
 		Repository: testRepository, Digest: testDigest, FetchedAt: testTime,
 		Attestations: []verifier.Attestation{{Format: verifier.FormatCosign, Payload: []byte(payload), Signatures: []verifier.Signature{{Value: []byte("s")}}}},
 	}
+}
+
+// post sends a body to a handler and returns the status.
+func post(t *testing.T, h http.Handler, body []byte) int {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body)))
+	return w.Code
 }

@@ -37,6 +37,9 @@ type FetchResponse struct {
 	Failures []string `json:"failures,omitempty"`
 }
 
+// reportResponse says that a report arrived.
+type reportResponse struct{}
+
 // errorResponse is the body of every answer that is not 200.
 type errorResponse struct {
 	Error string `json:"error"`

@@ -30,12 +30,24 @@ type Fetcher interface {
 	Fetch(context.Context, FetchRequest) (FetchResponse, error)
 }
 
+// Reporter takes what the plugin tells. It returns soon: whatever is done about it is done later.
+type Reporter interface {
+	Report(Report)
+	// Unreadable is called with why a report could not be read.
+	Unreadable(error)
+}
+
+// maxReports is how many reports are taken at once. One plugin sends one at a time.
+const maxReports = 4
+
 // Serve answers requests until the context ends, and returns nil then. It closes the listener and leaves no
 // goroutine behind.
-func Serve(ctx context.Context, l net.Listener, f Fetcher) error {
+func Serve(ctx context.Context, l net.Listener, f Fetcher, r Reporter) error {
 	h := &handler{fetcher: f, slots: make(chan struct{}, maxRequests)}
+	reports := &reportHandler{reporter: r, slots: make(chan struct{}, maxReports)}
 	mux := http.NewServeMux()
 	mux.Handle("POST "+fetchPath, h)
+	mux.Handle("POST "+reportPath, reports)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: readTimeout,
@@ -74,18 +86,11 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
-		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d requests are being served already: ask again later", maxRequests))
+	data, release, ok := receive(w, req, h.slots, MaxMessage)
+	if !ok {
 		return
 	}
-	data, err := io.ReadAll(io.LimitReader(req.Body, MaxMessage+1))
-	if err != nil {
-		refuse(w, http.StatusBadRequest, errors.New("the request could not be read to its end: send it again"))
-		return
-	}
+	defer release()
 	r, err := parseFetchRequest(data)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -100,6 +105,46 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	answer.Failures = boundFailures(answer.Failures)
 	reply(w, http.StatusOK, answer)
+}
+
+// reportHandler has places of its own, so that fetches that wait for a registry are not in the way of reports.
+type reportHandler struct {
+	reporter Reporter
+	slots    chan struct{}
+}
+
+func (h *reportHandler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	data, release, ok := receive(w, req, h.slots, MaxReport)
+	if !ok {
+		return
+	}
+	defer release()
+	r, err := parseReport(data)
+	if err != nil {
+		h.reporter.Unreadable(err)
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	h.reporter.Report(r)
+	reply(w, http.StatusOK, reportResponse{})
+}
+
+// receive takes a place and reads a message of at most limit bytes, and one more that tells that it is longer. If it
+// could not, it has answered.
+func receive(w http.ResponseWriter, req *http.Request, slots chan struct{}, limit int64) (_ []byte, release func(), ok bool) {
+	select {
+	case slots <- struct{}{}:
+	default:
+		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d requests are being served already: ask again later", cap(slots)))
+		return nil, nil, false
+	}
+	data, err := io.ReadAll(io.LimitReader(req.Body, limit+1))
+	if err != nil {
+		<-slots
+		refuse(w, http.StatusBadRequest, errors.New("the request could not be read to its end: send it again"))
+		return nil, nil, false
+	}
+	return data, func() { <-slots }, true
 }
 
 func refuse(w http.ResponseWriter, status int, err error) {

@@ -21,8 +21,29 @@ func (f fetcherFunc) Fetch(ctx context.Context, r FetchRequest) (FetchResponse, 
 	return f(ctx, r)
 }
 
+// reports keeps what was told.
+type reports struct {
+	mu         sync.Mutex
+	all        []Report
+	unreadable []error
+}
+
+func (r *reports) Report(report Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, report)
+}
+
+func (r *reports) Unreadable(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unreadable = append(r.unreadable, err)
+}
+
 // serve serves until the test ends and returns a client.
-func serve(t *testing.T, f fetcherFunc) *Client {
+func serve(t *testing.T, f fetcherFunc) *Client { return serveAll(t, f, &reports{}) }
+
+func serveAll(t *testing.T, f fetcherFunc, r Reporter) *Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen(path)
@@ -31,7 +52,7 @@ func serve(t *testing.T, f fetcherFunc) *Client {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- Serve(ctx, l, f) }()
+	go func() { done <- Serve(ctx, l, f, r) }()
 	c := NewClient(path)
 	t.Cleanup(func() {
 		c.Close()
@@ -194,11 +215,11 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Errorf("the limit itself was cut: %d", len(got))
 	}
 	for _, answer := range [][]byte{[]byte("<html>"), []byte("{}x"), append([]byte("{}"), bytes.Repeat([]byte{' '}, maxAnswer-1)...)} {
-		if _, err := c.parseAnswer(200, answer); err == nil || !strings.Contains(err.Error(), "of one version") {
+		if err := c.parseAnswer(200, answer, new(FetchResponse)); err == nil || !strings.Contains(err.Error(), "of one version") {
 			t.Errorf("%.10q: %v", answer, err)
 		}
 	}
-	if _, err := c.parseAnswer(200, append([]byte("{}"), bytes.Repeat([]byte{' '}, maxAnswer-2)...)); err != nil {
+	if err := c.parseAnswer(200, append([]byte("{}"), bytes.Repeat([]byte{' '}, maxAnswer-2)...), new(FetchResponse)); err != nil {
 		t.Errorf("an answer of the limit: %v", err)
 	}
 }
@@ -209,7 +230,7 @@ func TestServeReportsABrokenListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := Serve(t.Context(), l, nil); err == nil || !strings.Contains(err.Error(), "restart the policy agent") {
+	if err := Serve(t.Context(), l, nil, nil); err == nil || !strings.Contains(err.Error(), "restart the policy agent") {
 		t.Errorf("%v", err)
 	}
 }
