@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/policyagent/kube"
 	"github.com/kritis-node/kritis-node/policyagent/policydir"
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -28,28 +31,42 @@ type finding struct {
 	Text     string `json:"text"`
 }
 
-func newLintCommand() *cobra.Command {
+func newLintCommand(p program) *cobra.Command {
 	var out outputFlag
-	var floor string
+	var floor, namespace string
+	var cluster *clusterFlags
 	cmd := &cobra.Command{
 		Use:   "lint [POLICY-DIR]",
-		Short: "check a folder of policies, and a floor file, before they are rolled out",
-		Long: `Read policies as the policy agent does, and a floor file as the plugin does, and say what is wrong with them: with file,
-line and field where the text is wrong, with the object where it means less than it says.
+		Short: "check policies in a folder or a cluster, and a floor file",
+		Long: `Read policies as the policy agent does, from a folder or from a cluster, and a floor file as the plugin does, and say what
+is wrong with them: with file, line and field where the text is wrong, with the object where it means less than it says.
 
-Exit codes: 0 nothing to say but warnings, 1 errors, 2 misuse.`,
-		Example: "  kritis lint /etc/kritis/policies --floor /etc/kritis/floor.yaml",
+Exit codes: 0 nothing to say but warnings, 1 errors, 2 could not tell or misuse.`,
+		Example: p.lines("lint /etc/kritis/policies --floor /etc/kritis/floor.yaml", "lint --context production"),
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
-			if len(args) == 0 && floor == "" {
-				return fmt.Errorf("nothing to check: name a folder of policies, or a floor with --floor")
+			ofCluster := cluster.flagged() || p.kubectl && len(args) == 0 && floor == ""
+			switch {
+			case len(args) > 0 && ofCluster:
+				return errors.New("policies come from one place: name either a folder or a cluster")
+			case len(args) == 0 && floor == "" && !ofCluster:
+				return errors.New("nothing to check: name a folder of policies, a cluster with --kubeconfig or --context, or a floor with --floor")
+			case namespace != "" && !ofCluster:
+				return errors.New("--namespace goes with a cluster: name one with --kubeconfig or --context")
 			}
 			findings := []finding{}
 			if len(args) > 0 {
 				findings = lintPolicies(args[0], time.Now())
+			}
+			if ofCluster {
+				found, err := lintCluster(cmd.Context(), cluster, namespace, time.Now())
+				if err != nil {
+					return err
+				}
+				findings = append(findings, found...)
 			}
 			if floor != "" {
 				findings = append(findings, lintFloor(floor)...)
@@ -66,6 +83,8 @@ Exit codes: 0 nothing to say but warnings, 1 errors, 2 misuse.`,
 		},
 	}
 	cmd.Flags().StringVar(&floor, "floor", "", "`file` with a node's minimum policy")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "check only what applies in this `namespace` of the cluster; default: everything")
+	cluster = newClusterFlags(cmd, p.kubectl)
 	out.add(cmd)
 	return cmd
 }
@@ -83,16 +102,40 @@ func lintPolicies(dir string, now time.Time) []finding {
 	for _, n := range c.Notices {
 		findings = append(findings, finding{Severity: severityWarning, Object: dir, Text: n})
 	}
-	_, problems := verifier.Compile(c.Document)
-	for _, p := range problems {
-		findings = append(findings, finding{severityError, p.Object, p.Field, p.Code, p.Text})
-	}
 	return append(findings, lintDocument(c.Document, now)...)
 }
 
-// lintDocument warns of what works and may not be meant.
-func lintDocument(doc verifier.Document, now time.Time) []finding {
+// lintCluster checks the objects of a cluster, or those that apply in a namespace.
+func lintCluster(ctx context.Context, cluster *clusterFlags, namespace string, now time.Time) ([]finding, error) {
+	server, _, err := cluster.server("")
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	r, err := kube.ReadPolicies(ctx, server, namespace)
+	if err != nil {
+		return nil, err
+	}
+	findings := []finding{}
+	for _, name := range r.Missing {
+		findings = append(findings, finding{Severity: severityError, Object: "cluster", Field: name, Code: "KindMissing",
+			Text: "the kind is not installed, so nothing is required by it: install the CRDs"})
+	}
+	return append(append(findings, problemFindings(r.Problems)...), lintDocument(r.Document, now)...), nil
+}
+
+func problemFindings(problems []verifier.Problem) []finding {
 	var findings []finding
+	for _, p := range problems {
+		findings = append(findings, finding{severityError, p.Object, p.Field, p.Code, p.Text})
+	}
+	return findings
+}
+
+// lintDocument says what cannot be used, and warns of what works and may not be meant.
+func lintDocument(doc verifier.Document, now time.Time) []finding {
+	_, problems := verifier.Compile(doc)
+	findings := problemFindings(problems)
 	warn := func(object, field, text string) {
 		findings = append(findings, finding{Severity: severityWarning, Object: object, Field: field, Text: text})
 	}
@@ -146,6 +189,6 @@ func lintTable(w io.Writer, findings []finding) {
 	}
 	fmt.Fprint(w, "SEVERITY\tOBJECT\tFIELD\tWHAT\n")
 	for _, f := range findings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Severity, f.Object, orElse(f.Field, "-"), f.Text)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Severity, clean(f.Object), clean(orElse(f.Field, "-")), clean(f.Text))
 	}
 }

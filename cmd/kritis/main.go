@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,14 +33,41 @@ var errUntold = errors.New("could not tell")
 var version = "development"
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(runAs(calledAs(os.Args[0]), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run executes one command line and returns its exit code.
+// program is what the program was called as.
+type program struct {
+	// name is what people write: "kritis" or "kubectl kritis".
+	name string
+	// kubectl is true if kubectl called it as its plugin.
+	kubectl bool
+}
+
+// calledAs reads the first word of a command line. kubectl finds its plugins by their names.
+func calledAs(path string) program {
+	base := strings.TrimSuffix(filepath.Base(path), ".exe")
+	if base == "kubectl-kritis" {
+		return program{"kubectl kritis", true}
+	}
+	return program{"kritis", false}
+}
+
+// lines are examples of command lines.
+func (p program) lines(all ...string) string {
+	return "  " + p.name + " " + strings.Join(all, "\n  "+p.name+" ")
+}
+
+// run executes one command line of kritis and returns its exit code.
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	return runAs(program{name: "kritis"}, args, in, out, errOut)
+}
+
+// runAs is run for either name.
+func runAs(p program, args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRoot()
+	root := newRoot(p)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -52,28 +81,39 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	case errors.Is(err, errUntold):
 		return exitUnknown
 	default:
-		fmt.Fprintf(errOut, "kritis: %v\n", err)
+		fmt.Fprintf(errOut, "%s: %v\n", p.name, err)
 		return exitUnknown
 	}
 }
 
-func newRoot() *cobra.Command {
+func newRoot(p program) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "kritis",
+		Use:   strings.ReplaceAll(p.name, " ", "-"),
 		Short: "keep unattested container images from running",
 		Long: `kritis keeps unattested container images from running.
-
-On a node:          kritis plugin, kritis policyagent, kritis status, kritis explain
-In a cluster:       kritis webhook
-From a workstation: kritis sign, kritis verify, kritis lint, kritis resolve
 
 Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: p.name},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.DisableSuggestions = true // they take several lines
-	root.AddCommand(newPluginCommand(), newPolicyAgentCommand(), newSignCommand(), newVerifyCommand(), newLintCommand(), newResolveCommand(), newExplainCommand(), newStatusCommand(), newWebhookCommand())
+	images := &cobra.Group{ID: "images", Title: "Images and policies:"}
+	enforcement := &cobra.Group{ID: "enforcement", Title: "What is enforced, and why:"}
+	processes := &cobra.Group{ID: "processes", Title: "Processes, on a node and in a cluster:"}
+	add := func(g *cobra.Group, commands ...*cobra.Command) {
+		root.AddGroup(g)
+		for _, c := range commands {
+			c.GroupID = g.ID
+			root.AddCommand(c)
+		}
+	}
+	add(enforcement, newExplainCommand(p), newStatusCommand(p))
+	add(images, newVerifyCommand(p), newLintCommand(p), newResolveCommand(p), newSignCommand(p))
+	if !p.kubectl {
+		add(processes, newPluginCommand(), newPolicyAgentCommand(), newWebhookCommand())
+	}
 	return root
 }

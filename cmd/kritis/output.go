@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -33,10 +36,24 @@ func (o *outputFlag) print(out io.Writer, v any, table func(io.Writer)) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	}
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
 	table(w)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	// Images, events and reports are what somebody wrote: nothing of that may command a terminal.
+	_, err := out.Write(bytes.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || r == '\u202e' || r == '\u2066' || r == '\u2067') {
+			return '?'
+		}
+		return r
+	}, text.Bytes()))
+	return err
 }
+
+// clean makes one cell of a table of what somebody wrote.
+func clean(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // answer is what verify and explain say about an image.
 type answer struct {
@@ -47,6 +64,8 @@ type answer struct {
 	Message  string           `json:"message,omitempty"`
 	Basis    string           `json:"basis,omitempty"`
 	Verdict  verifier.Verdict `json:"verdict"`
+	// Notes are what else to know, a line each.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // err is the exit code's error: the answer itself has been printed.
@@ -75,6 +94,7 @@ func (a answer) table(w io.Writer) {
 	if a.Basis != "" {
 		fmt.Fprintf(w, "BASIS\t%s\n", a.Basis)
 	}
+	notes(w, a.Notes)
 	if len(a.Verdict.Policies) == 0 {
 		return
 	}

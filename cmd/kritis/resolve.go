@@ -17,7 +17,7 @@ import (
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
-func newResolveCommand() *cobra.Command {
+func newResolveCommand(p program) *cobra.Command {
 	var reg registryFlags
 	var keepTag, write bool
 	cmd := &cobra.Command{
@@ -28,7 +28,7 @@ named by the digest that the tag has now. Comments, order, quotes and white spac
 named by digest stay, too.
 
 If any image cannot be resolved, nothing is printed or written.`,
-		Example: "  kritis resolve deployment.yaml | kubectl apply -f -\n  kritis resolve --write manifests/*.yaml",
+		Example: p.lines("resolve deployment.yaml | kubectl apply -f -", "resolve --write manifests/*.yaml"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if write && len(files) == 0 {
 				return errors.New("--write needs files: name them")

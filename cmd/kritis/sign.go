@@ -27,7 +27,7 @@ type signed struct {
 	Note   string `json:"note,omitempty"`
 }
 
-func newSignCommand() *cobra.Command {
+func newSignCommand(p program) *cobra.Command {
 	var out outputFlag
 	var reg registryFlags
 	var keyFile string
@@ -39,7 +39,7 @@ cosign calls classic: "cosign verify --key" accepts it too. Signing twice change
 
 An image that is named by tag is signed under the digest that the tag has now. Of a multi-platform image the index is
 signed, which covers every platform in it.`,
-		Example: "  kritis sign --key team.pem registry.example/app:v1",
+		Example: p.lines("sign --key team.pem registry.example/app:v1"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

@@ -41,7 +41,7 @@ func askPlugin(ctx context.Context, socket, method, path string, question, into 
 	res, err := (&http.Client{Transport: transport}).Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("the plugin does not run on this node: nothing answers at %s; start it with `kritis plugin`, or name its socket with --socket", socket)
+		return fmt.Errorf("the plugin does not run on this node: nothing answers at %s; start it with `kritis plugin`, name its socket with --socket, or name a cluster with --kubeconfig", socket)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s belongs to root: run this command as root", socket)
 	case err != nil:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,20 +13,32 @@ import (
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
-func newStatusCommand() *cobra.Command {
+func newStatusCommand(p program) *cobra.Command {
 	var out outputFlag
+	var cluster *clusterFlags
+	var reportNamespace, node string
 	socket := plugin.DefaultSocket
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "show what this node enforces, how fresh it is, and what was decided",
-		Long: `Show whether the plugin enforces on this node or does its best, and why; which policy is in force and how old it is;
-how the policy agent does; how many containers passed and which did not.
+		Short: "show what this node, or each node of a cluster, enforces, and how fresh its policy is",
+		Long: `On a node, ask the plugin: whether it enforces or does its best, and why; which policy is in force and how old it is; how
+the policy agent does; how many containers passed and which did not.
 
-Exit codes: 0 enforcing, 1 best effort or waiting, 2 the plugin could not be asked.`,
-		Args: cobra.NoArgs,
+With a kubeconfig, show the same of all nodes of the cluster, as their policy agents report it.
+
+Exit codes: 0 enforcing, everywhere; 1 best effort or worse, anywhere; 2 could not tell or misuse.`,
+		Example: p.lines("status", "status --context production", "status --context production --node node-7"),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
+			}
+			ofCluster := cmd.Flags().Changed("report-namespace") || cmd.Flags().Changed("node")
+			if ofCluster || !cluster.onNode(socket) {
+				if cmd.Flags().Changed("socket") {
+					return errors.New("the answer comes from one place: name either --socket or a cluster")
+				}
+				return fleetStatus(cmd.Context(), cmd.OutOrStdout(), out, cluster, reportNamespace, node)
 			}
 			var s plugin.Status
 			if err := askPlugin(cmd.Context(), socket, http.MethodGet, "/v1/status", nil, &s); err != nil {
@@ -40,7 +53,11 @@ Exit codes: 0 enforcing, 1 best effort or waiting, 2 the plugin could not be ask
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&socket, "socket", socket, "the plugin's `socket`")
+	f := cmd.Flags()
+	f.StringVar(&socket, "socket", socket, "the plugin's `socket`, on a node")
+	f.StringVar(&reportNamespace, "report-namespace", "", "`namespace` in which nodes report; default: it is found")
+	f.StringVar(&node, "node", "", "show one `node` of the cluster in detail")
+	cluster = newClusterFlags(cmd, p.kubectl)
 	out.add(cmd)
 	return cmd
 }

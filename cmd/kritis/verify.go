@@ -4,41 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kritis-node/kritis-node/plugin"
-	"github.com/kritis-node/kritis-node/policyagent/attestations"
-	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
-	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
-	"github.com/kritis-node/kritis-node/policyagent/offnode"
+	"github.com/kritis-node/kritis-node/policyagent/kube"
 	"github.com/kritis-node/kritis-node/policyagent/policydir"
+	"github.com/kritis-node/kritis-node/policyagent/workstation"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
-type verifyFlags struct {
-	policyDir, floor, attestationDir, namespace, platform, handler string
-	registries                                                     registryFlags
-}
-
-func newVerifyCommand() *cobra.Command {
+func newVerifyCommand(p program) *cobra.Command {
 	var out outputFlag
-	var f verifyFlags
+	var f judgeFlags
+	var cluster *clusterFlags
+	var policyDir, namespace string
 	cmd := &cobra.Command{
-		Use:   "verify --policy-dir DIR -n NAMESPACE REFERENCE",
-		Short: "decide on an image off the node, by a folder of policies",
-		Long: `Decide as a node would that has the policies of the folder and runs what the registry holds now. In a pipeline this
-tells before a rollout what a node will say. Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
-		Example: "  kritis verify --policy-dir policies -n prod registry.example/app@sha256:…",
+		Use:   "verify REFERENCE -n NAMESPACE",
+		Short: "decide on an image off the node, by the policies of a folder or of a cluster",
+		Long: `Decide as a node would that has these policies and runs what the registry holds now. In a pipeline this tells before a
+rollout what a node will say. The policies are those of a folder (--policy-dir) or of a cluster (--kubeconfig, --context).
+What a node's floor demands besides is known if it is named with --floor.
+
+Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
+		Example: p.lines("verify --policy-dir policies -n prod registry.example/app@sha256:…", "verify --context production -n prod registry.example/app@sha256:…"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
-			f.registries.useDefaults()
-			a, err := verify(cmd.Context(), f, args[0])
+			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+			defer cancel()
+			a, err := verify(ctx, f, cluster, policyDir, namespace, args[0])
 			if err != nil {
 				return err
 			}
@@ -49,67 +47,67 @@ tells before a rollout what a node will say. Exit codes: 0 allowed, 1 denied, 2 
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.policyDir, "policy-dir", "", "`folder` with policies in YAML")
-	_ = cmd.MarkFlagRequired("policy-dir")
-	fs.StringVarP(&f.namespace, "namespace", "n", "default", "`namespace` that the image would run in")
-	fs.StringVar(&f.floor, "floor", "", "`file` with the node's minimum policy")
-	fs.StringVar(&f.attestationDir, "attestation-dir", "", "`folder` with attestations, besides the registry")
-	fs.StringVar(&f.platform, "platform", "linux/"+runtime.GOARCH, "`platform` of the node, for images of several")
-	fs.StringVar(&f.handler, "runtime-handler", "", "runtime `handler` of the pod")
-	f.registries.addForUser(fs)
+	fs.StringVar(&policyDir, "policy-dir", "", "`folder` with policies in YAML")
+	fs.StringVarP(&namespace, "namespace", "n", "", "`namespace` that the image would run in; default: the context's, or default")
+	cluster = newClusterFlags(cmd, p.kubectl)
+	f.add(fs)
 	out.add(cmd)
 	return cmd
 }
 
-func verify(ctx context.Context, f verifyFlags, image string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	rules, err := readRules(f.policyDir, f.floor)
-	if err != nil {
-		return answer{}, err
-	}
-	cfg, err := f.registries.config()
-	if err != nil {
-		return answer{}, err
-	}
-	reg, err := registry.New(cfg)
-	if err != nil {
-		return answer{}, err
-	}
-	defer reg.Close()
-	sources := []attestations.Source{reg}
-	if f.attestationDir != "" {
-		dir, err := folder.New(f.attestationDir)
+func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, policyDir, namespace, image string) (answer, error) {
+	if policyDir != "" {
+		if cluster.flagged() {
+			return answer{}, errors.New("policy comes from one place: name either --policy-dir or a cluster")
+		}
+		document, err := policydir.Load(policyDir)
 		if err != nil {
 			return answer{}, err
 		}
-		sources = append(sources, dir)
+		return judgeImage(ctx, f, document, nil, orElse(namespace, "default"), image)
 	}
-	req := verifier.Request{Namespace: f.namespace, Image: image, RuntimeHandler: f.handler, Now: time.Now()}
-	v := offnode.Judge(ctx, rules, req, f.platform, reg, sources...)
-	a := answer{Namespace: f.namespace, Image: image, Admitted: v.Admits(), Verdict: v, Basis: "the registry, for " + f.platform}
-	if v.Outcome != verifier.Allowed {
-		a.Message = verifier.Message(image, v)
+	if !cluster.named() {
+		return answer{}, errors.New("no policies to decide by: name a folder with --policy-dir, or a cluster with --kubeconfig or --context")
 	}
-	return a, nil
+	server, namespace, err := cluster.server(namespace)
+	if err != nil {
+		return answer{}, err
+	}
+	defer server.Close()
+	policies, err := namespacePolicies(ctx, server, namespace)
+	if err != nil {
+		return answer{}, err
+	}
+	// Who may not list nodes gets the answer for this machine's platform, and is told which.
+	platforms, _ := workstation.Platforms(ctx, server, "")
+	a, err := judgeImage(ctx, f, policies.Document, platforms, namespace, image)
+	a.Notes = policyNotes(policies)
+	return a, err
 }
 
-// readRules reads a policy folder and, if named, a floor. Problems in the policies do not stop it: they attest, allow
-// and satisfy nothing.
-func readRules(policyDir, floorFile string) (verifier.Rules, error) {
-	doc, err := policydir.Load(policyDir)
-	if err != nil {
-		return verifier.Rules{}, err
+// namespacePolicies are the policies that apply in a namespace that exists: to a name that is misspelt none would apply, and
+// everything would be allowed.
+func namespacePolicies(ctx context.Context, s *kube.Server, namespace string) (kube.Read, error) {
+	var ignored struct{}
+	err := s.ReadObject(ctx, kube.Objects{Version: "v1", Resource: "namespaces"}, namespace, &ignored)
+	switch {
+	case kube.IsNotFound(err):
+		return kube.Read{}, fmt.Errorf("namespace %s does not exist in this cluster: correct -n, or create it", namespace)
+	case err != nil && !kube.IsForbidden(err):
+		return kube.Read{}, err
 	}
-	var rules verifier.Rules
-	rules.Cluster, _ = verifier.Compile(doc)
-	if floorFile == "" {
-		return rules, nil
+	return kube.ReadPolicies(ctx, s, namespace)
+}
+
+// policyNotes tell what policies do not say.
+func policyNotes(r kube.Read) []string {
+	var lines []string
+	if len(r.Missing) > 0 {
+		lines = append(lines, "not installed in this cluster, so nothing is required by them: "+strings.Join(r.Missing, ", "))
 	}
-	floor, text, err := plugin.LoadFloor(floorFile)
-	if err == nil && text == "" {
-		err = fmt.Errorf("floor file %s: %w", floorFile, errors.New("it does not exist or is empty"))
+	_, problems := verifier.Compile(r.Document)
+	if n := len(r.Problems) + len(problems); n > 0 {
+		lines = append(lines, fmt.Sprintf("%d problems are in the policies that apply: see lint", n))
 	}
-	rules.Floor = floor
-	return rules, err
+	return lines
 }

@@ -3,6 +3,8 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -50,4 +52,12 @@ func oneLine(err error) error {
 		text = strings.ToValidUTF8(text[:maxFailure], "") + "…"
 	}
 	return errors.New(text)
+}
+
+// HasKubeconfig says whether there is a kubeconfig where kubectl looks for one.
+func HasKubeconfig() bool {
+	return slices.ContainsFunc(clientcmd.NewDefaultClientConfigLoadingRules().GetLoadingPrecedence(), func(file string) bool {
+		_, err := os.Stat(file)
+		return err == nil
+	})
 }

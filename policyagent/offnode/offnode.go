@@ -29,6 +29,33 @@ func Judge(ctx context.Context, rules verifier.Rules, req verifier.Request, plat
 	return rules.Decide(req, &resolved{ctx: ctx, resolver: resolver, platform: platform}, found)
 }
 
+// JudgeAll is Judge for nodes of several platforms. The verdict is that of the platform that fares worst, and an image that
+// is denied on one of them is denied; the platform is returned with it. Without platforms nobody can tell.
+func JudgeAll(ctx context.Context, rules verifier.Rules, req verifier.Request, platforms []string, resolver Resolver, sources ...attestations.Source) (verifier.Verdict, string) {
+	worst, at := verifier.Verdict{Outcome: verifier.CouldNotTell, Reason: verifier.RuntimeFailed, Detail: "no platform is named"}, ""
+	for i, platform := range platforms {
+		v := Judge(ctx, rules, req, platform, resolver, sources...)
+		if i == 0 || badness(v) > badness(worst) {
+			worst, at = v, platform
+		}
+	}
+	return worst, at
+}
+
+// badness orders verdicts: what is admitted, what nobody could tell, what is denied.
+func badness(v verifier.Verdict) int {
+	switch {
+	case v.Outcome == verifier.Allowed:
+		return 0
+	case v.Admits(): // dry run
+		return 1
+	case v.Outcome == verifier.CouldNotTell:
+		return 2
+	default:
+		return 3
+	}
+}
+
 // written believes that the digest leads to what runs.
 type written struct{ digest verifier.Digest }
 

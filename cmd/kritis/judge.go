@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
+	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
+	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
+	"github.com/kritis-node/kritis-node/policyagent/offnode"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// judgeFlags say how images are judged off the node.
+type judgeFlags struct {
+	floor, attestationDir, platform, handler string
+	registries                               registryFlags
+}
+
+func (j *judgeFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&j.floor, "floor", "", "`file` with the nodes' minimum policy")
+	f.StringVar(&j.attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
+	f.StringVar(&j.platform, "platform", "", "`platform` of the node, for images of several; default: those of the cluster's nodes, or linux/"+runtime.GOARCH)
+	f.StringVar(&j.handler, "runtime-handler", "", "runtime `handler` of the pod")
+	j.registries.addForUser(f)
+}
+
+// judge decides on images as nodes would that run what registries hold now.
+type judge struct {
+	rules     verifier.Rules
+	handler   string
+	platforms []string
+	registry  *registry.Source
+	sources   []attestations.Source
+}
+
+// newJudge takes the policies of a cluster or a folder. Problems in them do not stop it: they attest, allow and satisfy
+// nothing. Close it.
+func newJudge(f judgeFlags, policies verifier.Document, platforms []string) (*judge, error) {
+	j := &judge{handler: f.handler, platforms: platforms}
+	switch {
+	case f.platform != "":
+		j.platforms = []string{f.platform}
+	case len(platforms) == 0:
+		j.platforms = []string{"linux/" + runtime.GOARCH}
+	}
+	j.rules.Cluster, _ = verifier.Compile(policies)
+	if f.floor != "" {
+		floor, text, err := plugin.LoadFloor(f.floor)
+		if err == nil && text == "" {
+			err = fmt.Errorf("floor file %s: %w", f.floor, errors.New("it does not exist or is empty"))
+		}
+		if err != nil {
+			return nil, err
+		}
+		j.rules.Floor = floor
+	}
+	if f.attestationDir != "" {
+		dir, err := folder.New(f.attestationDir)
+		if err != nil {
+			return nil, err
+		}
+		j.sources = append(j.sources, dir)
+	}
+	f.registries.useDefaults()
+	cfg, err := f.registries.config()
+	if err != nil {
+		return nil, err
+	}
+	if j.registry, err = registry.New(cfg); err != nil {
+		return nil, err
+	}
+	j.sources = append([]attestations.Source{j.registry}, j.sources...)
+	return j, nil
+}
+
+// Close closes idle connections.
+func (j *judge) Close() error { return j.registry.Close() }
+
+func (j *judge) answer(ctx context.Context, namespace, image string) answer {
+	req := verifier.Request{Namespace: namespace, Image: image, RuntimeHandler: j.handler, Now: time.Now()}
+	v, platform := offnode.JudgeAll(ctx, j.rules, req, j.platforms, j.registry, j.sources...)
+	a := answer{Namespace: namespace, Image: image, Admitted: v.Admits(), Verdict: v, Basis: "the registry, for " + platform}
+	if v.Outcome == verifier.Allowed {
+		a.Basis = "the registry, for " + strings.Join(j.platforms, ", ")
+	} else {
+		a.Message = verifier.Message(image, v)
+	}
+	return a
+}
+
+// judgeImage is one answer of a judge of its own.
+func judgeImage(ctx context.Context, f judgeFlags, policies verifier.Document, platforms []string, namespace, image string) (answer, error) {
+	j, err := newJudge(f, policies, platforms)
+	if err != nil {
+		return answer{}, err
+	}
+	defer j.Close()
+	return j.answer(ctx, namespace, image), nil
+}
+
+// worst is the exit code's error for several answers: one that is denied outweighs one that nobody can tell.
+func worst(answers []answer) error {
+	var errs error
+	for _, a := range answers {
+		switch err := a.err(); {
+		case errors.Is(err, errDenied):
+			return err
+		case err != nil:
+			errs = err
+		}
+	}
+	return errs
+}
+
+// notes are lines that matter to whoever reads an answer, without being part of it.
+func notes(w io.Writer, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintf(w, "NOTE\t%s\n", clean(line))
+	}
+}
