@@ -66,23 +66,7 @@ func (p *Policies) Problems() []verifier.Problem { return p.problems }
 
 // document is what the objects say together.
 func (p *Policies) document() (verifier.Document, []verifier.Problem) {
-	var o v1beta1.Objects
-	var problems []verifier.Problem
-	for _, v := range p.authorities.values() {
-		a := v.(policyObject[v1beta1.AuthoritySpec])
-		o.Authorities = append(o.Authorities, v1beta1.AttestationAuthority{ObjectMeta: a.meta, Spec: a.spec})
-		problems = append(problems, a.problems...)
-	}
-	for _, v := range p.policies.values() {
-		g := v.(policyObject[v1beta1.PolicySpec])
-		o.Policies = append(o.Policies, v1beta1.GenericAttestationPolicy{ObjectMeta: g.meta, Spec: g.spec})
-		problems = append(problems, g.problems...)
-	}
-	for _, v := range p.allowlists.values() {
-		l := v.(policyObject[v1beta1.AllowlistSpec])
-		o.Allowlists = append(o.Allowlists, v1beta1.AdmissionAllowlist{ObjectMeta: l.meta, Spec: l.spec})
-		problems = append(problems, l.problems...)
-	}
+	o, problems := collect(p.authorities.values(), p.policies.values(), p.allowlists.values())
 	document, more := v1beta1.Document(o)
 	problems = append(problems, more...)
 	if n := len(problems) - maxProblems; n > 0 {
