@@ -2,8 +2,9 @@ package kube
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Describe implements prometheus.Collector.
-func (w *watcher) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(w, out) }
+// Describe implements prometheus.Collector. It describes nothing: the watches of policies and of pods have the same metrics,
+// with other labels, and a registry takes no two collectors that describe the same.
+func (w *watcher) Describe(chan<- *prometheus.Desc) {}
 
 // Collect tells, for each kind that is watched, how it goes. The kinds are the only label.
 func (w *watcher) Collect(out chan<- prometheus.Metric) {
