@@ -55,9 +55,9 @@ bench: node-tools ## measure against a baseline in the same run
 	@$(GO) mod download
 	$(GO) run ./test/bench
 
-.PHONY: demo
-demo: node-tools ## see it work, on a real containerd, in about two minutes
-	@$(GO) run ./test/demo
+.PHONY: demo-node
+demo-node: node-tools ## see it work on one node, on a real containerd, in about two minutes
+	@$(GO) run ./test/demo/node
 
 .PHONY: clean
 clean: ## remove what was built here

@@ -1,5 +1,5 @@
 // Command demo shows the product at work on a real containerd: which containers start, which do not, and why, also
-// while parts of it are killed or hang. `make demo` runs it. It exits with 1 if any line is not as it should be.
+// while parts of it are killed or hang. `make demo-node` runs it. It exits with 1 if any line is not as it should be.
 package main
 
 import (
