@@ -37,7 +37,11 @@ func (n *Node) containerdConfig() string {
 	line("version = 3")
 	line("root = %q", n.path("root"))
 	line("state = %q", n.path("state"))
-	line("imports = []")
+	var imports []string
+	if n.options.Machine != nil {
+		imports = []string{filepath.Join(filepath.Dir(n.ConfigFile()), "conf.d", "*.toml")}
+	}
+	line("imports = %s", tomlList(imports))
 	line("disabled_plugins = %s", tomlList(needlessPlugins))
 	line("[grpc]\naddress = %q", n.ContainerdSocket())
 	line("[ttrpc]\naddress = %q", n.ContainerdSocket()+".ttrpc")

@@ -17,7 +17,8 @@
 //	digest, err := registry.Push(ctx, "team/app:v1", image)
 //	container, err := node.CRI().RunAsKubelet(ctx, "default", registry.Host()+"/team/app@"+digest)
 //
-// Package kubernetes, below, makes a whole cluster of a node. Registries and processes also work outside [Isolate],
+// A [Machine] is a place for processes with files and, if wanted, a network of their own: two nodes that shall not see each
+// other are on two. Package kubernetes, below, makes a whole cluster of a node. Registries and processes also work outside [Isolate],
 // without root. Whoever starts something closes or stops it, in reverse order; [Node.Close] says what was left behind.
 // A wait ends with its context, or after 30 seconds.
 package cluster

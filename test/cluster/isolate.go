@@ -23,6 +23,8 @@ const (
 const (
 	stageReaper = "reaper" // PID 1 of the new namespaces
 	stageInside = "inside" // the program proper
+	// stageMachine is a process beside the program proper, see [Machine].
+	stageMachine = "machine"
 )
 
 // Isolate must be the first thing that TestMain or main does. It runs the program again, as it was called, in PID,
@@ -37,6 +39,8 @@ func Isolate(needs ...string) {
 	case stageInside:
 	case stageReaper:
 		os.Exit(report(reap()))
+	case stageMachine:
+		os.Exit(report(holdMachine()))
 	default:
 		os.Exit(report(isolate(append([]string{defaultTool, registrydPackage}, needs...))))
 	}
@@ -165,6 +169,10 @@ func furnish() error {
 	if err := unix.Mount("run", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mounting /run: %w", err)
 	}
+	return loopbackUp()
+}
+
+func loopbackUp() error {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening a socket to configure loopback: %w", err)

@@ -24,6 +24,9 @@ type Options struct {
 	// Dir is a folder in which the node makes its own, see [Node.Dir]; empty: /run, which is in memory and goes with
 	// [Isolate]. A benchmark that wants a disk names another, with a short path, because sockets will live in it.
 	Dir string
+	// Machine is where the node lives; nil: in the program's own namespaces. On a machine, sockets are where containerd's
+	// packages put them, as is the configuration; Dir must be in a folder that the machine shares.
+	Machine *Machine
 	// RequiredPlugins are names of NRI plugins without which containerd's default validator denies every container.
 	RequiredPlugins []string
 	// PluginRequestTimeout and PluginRegistrationTimeout are NRI's; zero leaves containerd's (2 s and 5 s).
@@ -88,7 +91,14 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(n.path("config.toml"), []byte(n.containerdConfig()), 0o644); err != nil {
+	config := n.path("config.toml")
+	if m := n.options.Machine; m != nil {
+		config = m.Path(n.ConfigFile())
+		if err := os.MkdirAll(filepath.Dir(config), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(config, []byte(n.containerdConfig()), 0o644); err != nil {
 		return err
 	}
 	if n.options.CNI != "" {
@@ -114,12 +124,28 @@ func (n *Node) start(ctx context.Context) error {
 func (n *Node) CRISocket() string { return n.ContainerdSocket() }
 
 // ContainerdSocket is where containerd serves its API; the TTRPC socket is the same path with ".ttrpc".
-func (n *Node) ContainerdSocket() string { return n.path("containerd.sock") }
+func (n *Node) ContainerdSocket() string {
+	if m := n.options.Machine; m != nil {
+		return filepath.Join(m.RunDir(), "containerd", "containerd.sock")
+	}
+	return n.path("containerd.sock")
+}
+
+// ConfigFile is the path of containerd's configuration on the node, which imports conf.d beside it on a machine.
+func (n *Node) ConfigFile() string {
+	if n.options.Machine != nil {
+		return "/etc/containerd/config.toml"
+	}
+	return n.path("config.toml")
+}
 
 // NRISocket is where NRI plugins connect.
 func (n *Node) NRISocket() string {
 	if n.options.NRISocket != "" {
 		return n.options.NRISocket
+	}
+	if m := n.options.Machine; m != nil {
+		return filepath.Join(m.RunDir(), "nri", "nri.sock")
 	}
 	return n.path("nri", "sock", "nri.sock")
 }
@@ -162,10 +188,11 @@ func (n *Node) StartContainerd(ctx context.Context) error {
 	}
 	command := Command{
 		Path: filepath.Join(n.tools, "containerd"),
-		Args: []string{"--config", n.path("config.toml")},
+		// The address is that of the configuration: its path tells whose process this is.
+		Args: []string{"--config", n.ConfigFile(), "--address", n.ContainerdSocket()},
 		// The shim is found next to containerd, runc where Debian puts it.
 		Env: []string{"PATH=" + n.tools + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-		Log: n.path("logs", "containerd.log"),
+		Log: n.path("logs", "containerd.log"), Machine: n.options.Machine,
 	}
 	process, err := StartProcess(ctx, command, ready)
 	if err != nil {

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -115,7 +117,7 @@ func (n *Node) Leaks() error {
 }
 
 func (n *Node) endLeftovers(ctx context.Context) error {
-	return Await(ctx, "leftovers of the node to end", func(context.Context) error {
+	return Await(ctx, "leftovers of the node to end", func(ctx context.Context) error {
 		processes, err := n.processes()
 		if err != nil {
 			return err
@@ -131,7 +133,7 @@ func (n *Node) endLeftovers(ctx context.Context) error {
 		}
 		// Later mounts may lie in or over earlier ones.
 		for _, mount := range slices.Backward(mounts) {
-			if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			if err := n.unmount(ctx, mount); err != nil {
 				return fmt.Errorf("unmounting %s: %w", mount, err)
 			}
 		}
@@ -151,6 +153,10 @@ func (n *Node) processes() ([]nodeProcess, error) {
 	if err != nil {
 		return nil, err
 	}
+	home := n.dir
+	if m := n.options.Machine; m != nil {
+		home = m.options.Dir
+	}
 	var found []nodeProcess
 	for _, folder := range folders {
 		pid, err := strconv.Atoi(filepath.Base(folder))
@@ -163,7 +169,7 @@ func (n *Node) processes() ([]nodeProcess, error) {
 			continue
 		}
 		cgroups, _ := os.ReadFile(filepath.Join(folder, "cgroup"))
-		if strings.Contains(string(cgroups), n.cgroup+"/") || strings.Contains(string(command), n.dir+"/") {
+		if strings.Contains(string(cgroups), n.cgroup+"/") || strings.Contains(string(command), home+"/") {
 			line := strings.TrimRight(strings.ReplaceAll(string(command), "\x00", " "), " ")
 			found = append(found, nodeProcess{pid: pid, command: line})
 		}
@@ -173,7 +179,14 @@ func (n *Node) processes() ([]nodeProcess, error) {
 
 // mounts returns the mount points in the node's folder, in the order in which they were made.
 func (n *Node) mounts() ([]string, error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	process := "self"
+	if m := n.options.Machine; m != nil {
+		if !m.Running() {
+			return nil, nil
+		}
+		process = strconv.Itoa(m.Holder().PID())
+	}
+	table, err := os.ReadFile("/proc/" + process + "/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("reading mounts: %w", err)
 	}
@@ -185,4 +198,47 @@ func (n *Node) mounts() ([]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// unmount removes a mount of the node, though it may be in use.
+func (n *Node) unmount(ctx context.Context, path string) error {
+	m := n.options.Machine
+	if m == nil {
+		return unix.Unmount(path, unix.MNT_DETACH)
+	}
+	command, err := m.enter(Command{Path: "umount", Args: []string{"--lazy", path}})
+	if err != nil {
+		return err
+	}
+	if output, err := exec.CommandContext(ctx, command.Path, command.Args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
+	}
+	return nil
+}
+
+// Crash ends everything on the node at once, as a loss of power does: containerd, shims, containers. What is on the
+// node's disk stays, what the kernel and /run had of it goes. [Node.StartContainerd] is the boot.
+func (n *Node) Crash(ctx context.Context) error {
+	if containerd := n.Containerd(); containerd != nil {
+		// First, for it would start others.
+		if err := containerd.Kill(); err != nil {
+			return err
+		}
+	}
+	if err := n.endLeftovers(ctx); err != nil {
+		return err
+	}
+	hierarchies, _ := mountedHierarchies()
+	err := Await(ctx, "the kernel to release the node's cgroups", func(context.Context) error {
+		var failures []error
+		for _, hierarchy := range hierarchies {
+			failures = append(failures, removeCgroups(filepath.Join(hierarchy, n.cgroup)))
+		}
+		return errors.Join(failures...)
+	})
+	failures := []error{err}
+	for _, path := range []string{n.StateDir(), n.path("runc"), n.ContainerdSocket(), n.ContainerdSocket() + ".ttrpc", n.NRISocket()} {
+		failures = append(failures, os.RemoveAll(path))
+	}
+	return errors.Join(failures...)
 }

@@ -26,6 +26,10 @@ type Command struct {
 	Dir string
 	// Log is the file that output and errors are appended to.
 	Log string
+	// Machine is where the program runs; nil: where the caller does. Path, Args and Dir are then the machine's, Log is not.
+	Machine *Machine
+
+	namespaces uintptr // flags of new ones, see clone(2)
 }
 
 // Process is a program that was started and logs to a file. Its methods may be called from any goroutine.
@@ -47,11 +51,16 @@ func StartProcess(ctx context.Context, command Command, ready func(context.Conte
 		return nil, fmt.Errorf("opening the log of %s: %w", p.name, err)
 	}
 	defer log.Close()
+	if command.Machine != nil {
+		if command, err = command.Machine.enter(command); err != nil {
+			return nil, fmt.Errorf("starting %s: %w", p.name, err)
+		}
+	}
 	cmd := exec.Command(command.Path, command.Args...)
 	cmd.Env = append(os.Environ(), command.Env...)
 	cmd.Dir = command.Dir
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: command.namespaces}
 
 	// The kernel sends the death signal when the starting thread ends, not the process: so one thread is kept for as
 	// long as the program lives.
@@ -110,6 +119,9 @@ func (p *Process) ending() error {
 	}
 	return p.err
 }
+
+// Name is the program's name.
+func (p *Process) Name() string { return p.name }
 
 // PID returns the process ID, also after the end.
 func (p *Process) PID() int { return p.process.Pid }

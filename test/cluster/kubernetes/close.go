@@ -36,22 +36,11 @@ func (c *Cluster) end() error {
 	return errors.Join(append(failures, os.RemoveAll(c.dir))...)
 }
 
-// stop stops what runs beside the runtime, and the runtime with all pods.
-func (n *node) stop(ctx context.Context) error {
-	var failures []error
-	for _, k := range []*component{n.proxy, n.kubelet} {
-		if k != nil {
-			failures = append(failures, k.stop(ctx))
-		}
-	}
-	return errors.Join(append(failures, n.runtime.Close())...)
-}
-
 // Leaks returns an error that lists the cluster's processes and mounts, if there are any.
 func (c *Cluster) Leaks() error {
 	var failures []error
 	for _, n := range c.nodes {
-		failures = append(failures, n.runtime.Leaks())
+		failures = append(failures, n.leaks())
 	}
 	for _, folder := range []string{c.dir, "/proc/sys", "/var"} {
 		mounts, err := mountsBelow(folder)

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,23 +26,22 @@ const closeLimit = 2 * time.Minute
 // Cluster is a running Kubernetes. Its methods may be called from any goroutine, those that start and stop a component
 // one at a time.
 type Cluster struct {
-	options    Options
-	steps      *steps
-	dir        string
-	tools      string // the folder of Kubernetes' programs
-	staticPods string
-	authority  *authority
-	client     *http.Client // the administrator's
-	shelter    *shelter
-	network    bool // was made
+	options   Options
+	steps     *steps
+	dir       string
+	tools     string // the folder of Kubernetes' programs
+	authority *authority
+	client    *http.Client // the administrator's
+	shelter   *shelter
+	network   bool // was made
 
 	etcd, apiServer, manager, scheduler *component
-	nodes                               []*node
+	nodes                               []*Node
 
 	close func() error
 }
 
-// Start starts a cluster and returns when its node is ready and pods can be made in the namespace "default". It must be
+// Start starts a cluster and returns when its nodes are ready and pods can be made in the namespace "default". It must be
 // called inside [cluster.Isolate], which must have been told of [Tool], and only while there is no other cluster.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	if err := options.check(); err != nil {
@@ -75,34 +73,35 @@ func (c *Cluster) start(ctx context.Context) error {
 	// The runtime needs nothing of the control plane.
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.startAPI(groupCtx) })
-	group.Go(func() error {
-		defer c.steps.begin("containerd")()
-		n, err := c.startRuntime(groupCtx, 0)
-		if err == nil {
-			c.nodes = append(c.nodes, n)
-		}
-		return err
-	})
+	for _, n := range c.nodes {
+		group.Go(func() error { return n.startRuntime(groupCtx) })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	group, groupCtx = errgroup.WithContext(ctx)
 	group.Go(func() error { return c.startControllers(groupCtx) })
 	for _, n := range c.nodes {
-		group.Go(func() error { return c.startNode(groupCtx, n) })
+		group.Go(func() error { return n.start(groupCtx) })
 	}
 	return group.Wait()
 }
 
 // prepare makes what the processes find: folders, keys, mounts, addresses.
 func (c *Cluster) prepare(ctx context.Context) error {
-	for _, folder := range []string{"certificates", "kubeconfigs", "logs", "static-pods", "shelter"} {
+	for _, folder := range []string{"certificates", "kubeconfigs", "logs", "machines", "shelter"} {
 		if err := os.Mkdir(c.path(folder), 0o755); err != nil {
 			return err
 		}
 	}
-	c.staticPods = cmp.Or(c.options.StaticPodDir, c.path("static-pods"))
 	var err error
+	for index := range max(1, c.options.Nodes) {
+		n, err := c.makeNode(index)
+		if err != nil {
+			return err
+		}
+		c.nodes = append(c.nodes, n)
+	}
 	if c.authority, err = newAuthority(); err != nil {
 		return err
 	}
@@ -168,28 +167,6 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	return nil
 }
 
-func (c *Cluster) startNode(ctx context.Context, n *node) error {
-	defer c.steps.begin(n.name)()
-	var err error
-	if n.kubelet, err = c.makeKubelet(n); err != nil {
-		return err
-	}
-	if n.proxy, err = c.makeProxy(n); err != nil {
-		return err
-	}
-	if err := n.kubelet.start(ctx); err != nil {
-		return err
-	}
-	// kube-proxy asks for its node's address, and the pauses in which it asks again grow long.
-	if err := c.await(ctx, "", "node/"+n.name, "create"); err != nil {
-		return err
-	}
-	if err := n.proxy.start(ctx); err != nil {
-		return err
-	}
-	return c.AwaitNode(ctx, n.name)
-}
-
 // Dir is the folder in which all but the nodes' runtimes lives.
 func (c *Cluster) Dir() string { return c.dir }
 
@@ -204,7 +181,7 @@ func (c *Cluster) ImportImage(ctx context.Context, reference string, image v1.Im
 }
 
 // AddRegistry makes every node take images whose references name host from the registry, see [cluster.Node.AddRegistry].
-// Pods reach the registry as well if it listens on [Cluster.NodeAddress].
+// Pods, and nodes after the first one, reach the registry if it listens on [Cluster.NodeAddress].
 func (c *Cluster) AddRegistry(host string, registry *cluster.Registry) error {
 	for _, n := range c.nodes {
 		if err := n.runtime.AddRegistry(host, registry); err != nil {
@@ -219,14 +196,19 @@ func (c *Cluster) AddRegistry(host string, registry *cluster.Registry) error {
 func (c *Cluster) Logs() string {
 	const most = 8000
 	var b strings.Builder
-	for _, pattern := range []string{"*.log", "pods/*/*/*.log"} {
-		files, _ := filepath.Glob(c.path("logs", pattern))
+	show := func(folder, pattern string) {
+		files, _ := filepath.Glob(filepath.Join(folder, pattern))
 		for _, file := range files {
-			name, _ := filepath.Rel(c.path("logs"), file)
+			name, _ := filepath.Rel(folder, file)
 			fmt.Fprintf(&b, "--- %s\n%s\n", name, strings.TrimRight(logTail(file, most), "\n"))
 		}
 	}
+	show(c.path("logs"), "*.log")
 	for _, n := range c.nodes {
+		show(n.podLogs(), "*/*/*.log")
+		if n.runtime == nil {
+			continue
+		}
 		logs := n.runtime.Logs()
 		fmt.Fprintf(&b, "--- %s\n%s\n", n.name, logs[max(0, len(logs)-most):])
 	}

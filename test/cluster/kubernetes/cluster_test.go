@@ -135,8 +135,9 @@ func testUsers(t *testing.T, kube *kubernetes.Cluster) {
 
 func TestOptionsAreRefused(t *testing.T) {
 	for name, options := range map[string]kubernetes.Options{
-		"two nodes": {Nodes: 2},
-		"own CNI":   {Node: cluster.Options{CNI: "{}"}},
+		"ten nodes":               {Nodes: 10},
+		"own folder of a machine": {Machines: true, Node: cluster.Options{Dir: "/run"}},
+		"own CNI":                 {Node: cluster.Options{CNI: "{}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := kubernetes.Start(t.Context(), options); err == nil {

@@ -35,15 +35,10 @@ func (k *component) name() string { return filepath.Base(k.command.Path) }
 func (k *component) start(ctx context.Context, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
 	defer cancel()
-	command := k.command
-	command.Args = append(slices.Clone(command.Args), args...)
-	process, err := cluster.StartProcess(ctx, command, nil)
+	process, err := k.launch(ctx, args...)
 	if err != nil {
 		return err
 	}
-	k.mutex.Lock()
-	k.process, k.stopped = process, false
-	k.mutex.Unlock()
 	for {
 		err := k.ready(ctx)
 		if err == nil {
@@ -58,6 +53,32 @@ func (k *component) start(ctx context.Context, args ...string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// launch starts the program and does not wait for it.
+func (k *component) launch(ctx context.Context, args ...string) (*cluster.Process, error) {
+	command := k.command
+	command.Args = append(slices.Clone(command.Args), args...)
+	process, err := cluster.StartProcess(ctx, command, nil)
+	if err != nil {
+		return nil, err
+	}
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.process, k.stopped = process, false
+	return process, nil
+}
+
+// crash ends the program at once.
+func (k *component) crash() error {
+	k.mutex.Lock()
+	process := k.process
+	k.stopped = true
+	k.mutex.Unlock()
+	if process == nil {
+		return nil
+	}
+	return process.Kill()
 }
 
 // stop ends the program in order. Without one that runs it does nothing, except that one which ended by itself is an

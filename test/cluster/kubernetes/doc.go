@@ -13,6 +13,18 @@
 //	stdout, stderr, code, err := kube.Kubectl(ctx, "create", "deployment", "app", "--image=kritis.test/app:1")
 //	err = kube.AwaitDeployment(ctx, "default", "app")
 //
+// With two nodes, or if asked for with one ([Options.Machines]), each node is a [cluster.Machine]: what pods mount of it,
+// and what is started there by [Node.Run], meets a /run, /var/lib and /etc of that node only, containerd's sockets and
+// configuration where its packages put them. The first node has the program's network, which is also the control
+// plane's; the second one has its own, routed. [Node.Reboot] does to a node what a loss of power does.
+//
+//	kube, err := kubernetes.Start(ctx, kubernetes.Options{Nodes: 2})
+//	node := kube.Nodes()[1]
+//	agent, err := node.Run(ctx, cluster.Command{Path: program, Args: args, Log: log}, nil)
+//	snapshot, err := os.ReadFile(node.Path("/var/lib/kritis/policy.json"))
+//	err = node.Reboot(ctx, func(ctx context.Context) error { … }) // starts services again, before kubelet
+//	err = node.AwaitRebooted(ctx)
+//
 // The control plane runs as processes, not as pods: what a node denies cannot lock anybody out of it. Ports and
 // addresses are those of any cluster, because the network is the program's own; therefore one cluster can run at a
 // time. What kubelet would change on the host, its kernel settings and folders in /var, it gets copies of.

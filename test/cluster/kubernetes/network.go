@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
+
+	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
 // The addresses of the cluster. Nobody else is in its network.
@@ -42,12 +45,46 @@ func makeNetwork(ctx context.Context) error {
 	return nil
 }
 
-// removeNetwork removes the interface, and what kube-proxy translated.
-func removeNetwork(ctx context.Context) error {
+// joinNetwork connects a machine's network to the first node's, which routes.
+func joinNetwork(ctx context.Context, index int, machine *cluster.Machine) error {
+	pid := strconv.Itoa(machine.Holder().PID())
+	prefix := nodeNetwork[strings.IndexByte(nodeNetwork, '/'):]
+	outside := func(args ...string) error { return run(ctx, "", "ip", args...) }
+	inside := func(args ...string) error {
+		return run(ctx, "", "nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "ip"}, args...)...)
+	}
+	// An end that is left of an earlier boot goes with the network of that, which the kernel removes in its own time.
+	_ = outside("link", "delete", nodeLink(index))
+	for _, err := range []error{
+		outside("link", "add", nodeLink(index), "type", "veth", "peer", "name", "eth0", "netns", pid),
+		outside("link", "set", nodeLink(index), "master", bridge, "up"),
+		inside("address", "add", nodeAddress(index)+prefix, "dev", "eth0"),
+		inside("link", "set", "eth0", "up"),
+		inside("route", "add", services, "dev", "eth0"),
+		inside("route", "add", podNetwork, "via", nodeAddress(0)),
+		outside("route", "replace", podRange(index), "via", nodeAddress(index)),
+	} {
+		if err != nil {
+			return fmt.Errorf("connecting node %d: %w", index+1, err)
+		}
+	}
+	return nil
+}
+
+// nodeLink is the first node's end of the connection to another one.
+func nodeLink(index int) string { return fmt.Sprintf("%s-node-%d", bridge, index+1) }
+
+// forgetServices removes what kube-proxy translated.
+func forgetServices(ctx context.Context) error {
 	// Deleting what may not be there is an error, unless it is added before.
 	const tables = "add table ip kube-proxy\ndelete table ip kube-proxy\n" +
 		"add table ip6 kube-proxy\ndelete table ip6 kube-proxy\n"
-	return errors.Join(run(ctx, tables, "nft", "-f", "-"), run(ctx, "", "ip", "link", "delete", bridge))
+	return run(ctx, tables, "nft", "-f", "-")
+}
+
+// removeNetwork removes the interfaces, and what kube-proxy translated.
+func removeNetwork(ctx context.Context) error {
+	return errors.Join(forgetServices(ctx), run(ctx, "", "ip", "link", "delete", bridge))
 }
 
 // cni returns the network configuration of a node's pods. With the ptp plugin all they send is routed by the node, and

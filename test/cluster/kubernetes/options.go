@@ -15,9 +15,16 @@ import (
 type Options struct {
 	// Node is what each node's containerd is like. CNI is set by [Start].
 	Node cluster.Options
-	// Nodes is how many there are; zero means one, and more are not supported yet: they would share paths.
+	// Nodes is how many there are; zero means one, nine is the most.
 	Nodes int
-	// StaticPodDir is where kubelet finds static pods; empty: a folder of the cluster's. It must exist.
+	// Machines makes each node a [cluster.Machine], with /run, /var/lib and /etc of its own, containerd's sockets and
+	// kubelet's folder where they are everywhere. More than one node always are. Without it, the only node has the
+	// program's files.
+	Machines bool
+	// Volatile are folders in /run that are emptied when a node is rebooted that is no machine, besides /run/kritis.
+	Volatile []string
+	// StaticPodDir is where the first node's kubelet finds static pods; empty: a folder of the cluster's. It must exist,
+	// and if the node is a machine not be in /run.
 	StaticPodDir string
 	// Images are imported under their names before kubelet starts: for static pods that must not wait until kubelet
 	// tries again.
@@ -32,14 +39,22 @@ type Options struct {
 }
 
 func (o *Options) check() error {
-	if o.Nodes < 0 || o.Nodes > 1 {
-		return fmt.Errorf("%d nodes: only one is supported", o.Nodes)
+	if o.Nodes < 0 || o.Nodes > maxNodes {
+		return fmt.Errorf("%d nodes: at most %d have addresses and names", o.Nodes, maxNodes)
+	}
+	if o.Node.Machine != nil || o.machines() && o.Node.Dir != "" {
+		return errors.New("options Node.Machine or Node.Dir are set: machines and their folders are the cluster's")
 	}
 	if o.Node.CNI != "" {
 		return errors.New("option Node.CNI is set: the cluster has a network of its own")
 	}
 	return nil
 }
+
+// maxNodes keeps names one digit longer than "node-", so that they fit into an interface's.
+const maxNodes = 9
+
+func (o *Options) machines() bool { return o.Machines || o.Nodes > 1 }
 
 // steps tells of the steps of [Start], which overlap.
 type steps struct {

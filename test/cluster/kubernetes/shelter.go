@@ -22,11 +22,17 @@ var kernelSettings = map[string]string{
 	"/proc/sys/kernel/keys/root_maxbytes": "25000000",
 }
 
+// bootIDFile is where kubelet sees that its machine was rebooted.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
 // hostFolders are written to by kubelet (device-plugins, containers) and CNI (cache), whatever their options say.
 var hostFolders = []string{"/var/lib", "/var/log"}
 
 // shelter is what keeps the host as it is, in the program's own mount namespace.
-type shelter struct{ mounts []string }
+type shelter struct {
+	mounts []string
+	bootID string // the file that bootIDFile is
+}
 
 // newShelter mounts, over what the cluster would change on the host, copies of it that live in dir.
 func newShelter(dir string) (*shelter, error) {
@@ -39,6 +45,17 @@ func newShelter(dir string) (*shelter, error) {
 		if err := s.mount(file, setting, "", unix.MS_BIND, ""); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
+	}
+	s.bootID = filepath.Join(dir, "boot-id")
+	content, err := os.ReadFile(bootIDFile)
+	if err == nil {
+		err = os.WriteFile(s.bootID, content, 0o644)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("sheltering the host: %w", err), s.close())
+	}
+	if err := s.mount(s.bootID, bootIDFile, "", unix.MS_BIND, ""); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	for _, folder := range hostFolders {
 		copied := filepath.Join(dir, strings.ReplaceAll(folder[1:], "/", "-"))
