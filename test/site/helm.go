@@ -58,7 +58,7 @@ func (s *Site) Uninstall(ctx context.Context) error {
 }
 
 func (s *Site) helmWaits(ctx context.Context, args ...string) error {
-	_, err := s.Helm(ctx, append(args, "--wait", "--timeout", "4m")...)
+	_, err := s.Helm(ctx, append(args, "--wait", "--timeout", "2m")...)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, s.Describe(ctx))
 	}

@@ -41,7 +41,9 @@ capabilities once it has given up the network, for which it needs these two: see
   - {name: config, mountPath: {{ .Values.hostPaths.config | quote }}, readOnly: true}
   - {name: nri, mountPath: {{ dir .Values.hostPaths.nriSocket | quote }}, readOnly: true}
   - {name: containerd, mountPath: {{ dir .Values.hostPaths.containerdSocket | quote }}, readOnly: true, mountPropagation: {{ .Values.hostPaths.mountPropagation }}}
+  {{- if ne (dir .Values.hostPaths.containerdConfig) (dir .Values.hostPaths.containerdSocket) }}
   - {name: containerd-config, mountPath: {{ dir .Values.hostPaths.containerdConfig | quote }}, readOnly: true}
+  {{- end }}
 {{- end -}}
 
 {{- define "kritis.plugin.pod.volumes" -}}
@@ -54,6 +56,8 @@ capabilities once it has given up the network, for which it needs these two: see
   hostPath: {path: {{ dir .Values.hostPaths.nriSocket | quote }}, type: DirectoryOrCreate}
 - name: containerd
   hostPath: {path: {{ dir .Values.hostPaths.containerdSocket | quote }}, type: Directory}
+{{- if ne (dir .Values.hostPaths.containerdConfig) (dir .Values.hostPaths.containerdSocket) }}
 - name: containerd-config
   hostPath: {path: {{ dir .Values.hostPaths.containerdConfig | quote }}, type: DirectoryOrCreate}
+{{- end }}
 {{- end -}}
