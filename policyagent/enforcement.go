@@ -73,6 +73,12 @@ func (e *enforcement) cannotRead(now time.Time) bool {
 	return news
 }
 
+func (e *enforcement) unreadableCount() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unreadable
+}
+
 // look notices that the plugin has been silent for too long.
 func (e *enforcement) look(now time.Time) {
 	e.mu.Lock()

@@ -23,9 +23,10 @@ func TestImports(t *testing.T) {
 		"attestations/folder":   {us + "verifier", us + "policyagent/attestations"},
 		"attestations/registry": {us + "verifier", us + "policyagent/attestations", "github.com/google/go-containerregistry", "sigs.k8s.io/yaml"},
 		".": {us + "verifier", us + "policyagent/attestations", us + "policyagent/nodestate", us + "policyagent/nodereport", "golang.org/x/sync/errgroup",
-			"github.com/prometheus/client_golang/prometheus", "golang.org/x/net/netutil"},
+			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model/go", "github.com/prometheus/common/expfmt", "github.com/prometheus/common/model",
+			"golang.org/x/net/netutil"},
 		// Neither controller-runtime nor k8s.io/api: they would be in the memory of every agent, and of every plugin.
-		"kube": {us + "verifier", us + "policyagent", us + "policyagent/nodestate", us + "policyagent/api/v1beta1", "k8s.io/apimachinery/pkg",
+		"kube": {us + "verifier", us + "policyagent", us + "policyagent/nodestate", us + "policyagent/nodereport", us + "policyagent/api/v1beta1", "github.com/hashicorp/golang-lru/v2", "k8s.io/apimachinery/pkg",
 			"k8s.io/client-go/rest", "k8s.io/client-go/tools/cache", "k8s.io/client-go/tools/clientcmd", "k8s.io/klog/v2", "github.com/go-logr/logr",
 			"sigs.k8s.io/json", "github.com/prometheus/client_golang/prometheus"},
 	}

@@ -35,6 +35,22 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge("policy_age_seconds", "Age of the policy snapshot in force, in seconds. It grows while policy does not change.", age(s.PolicyWrittenAt, s.WrittenAt))
 	gauge("policy_failing", "1 while the policies as they are now cannot be loaded, and the last good ones stay in force.", flag(s.PolicyError != ""))
 	gauge("policy_problems", "Things in the policies in force that cannot be used as written.", float64(s.PolicyProblems))
+	now := time.Now()
+	confirmed := c.agent.confirmedAt(now)
+	if confirmed.IsZero() {
+		confirmed = s.StartedAt // never yet: count from the start
+	}
+	gauge("policy_unconfirmed_seconds", "Time since the source of policies was last known to agree with the snapshot in force, or since the start, in seconds.", max(0, now.Sub(confirmed).Seconds()))
+	if mode, why := c.agent.enforcement.labels(now); mode != "" {
+		if len(why) == 0 {
+			why = []string{""}
+		}
+		for _, code := range why {
+			out <- prometheus.MustNewConstMetric(prometheus.NewDesc("kritis_node_enforcing", "1 in the series of what applies to this node: mode enforcing, best-effort, waiting or absent, and why.", []string{"mode", "why"}, nil),
+				prometheus.GaugeValue, 1, mode, code)
+		}
+	}
+	count("plugin_reports_unreadable_total", "Reports of the plugin that could not be read: plugin and agent are of different versions.", c.agent.enforcement.unreadableCount())
 	unsafeSettings := len(unsafe(c.agent.config.Policies))
 	for i, source := range s.Sources {
 		unsafeSettings += len(source.Unsafe)

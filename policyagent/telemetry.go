@@ -26,13 +26,17 @@ const (
 func (a *Agent) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{a})
-	for _, source := range []any{a.config.Policies, a.config.Pods} {
+	for _, source := range []any{a.config.Policies, a.config.Pods, a.config.Events, a.config.Reports} {
 		if m, ok := source.(interface{ Metrics() prometheus.Collector }); ok {
 			registry.MustRegister(m.Metrics())
 		}
 	}
+	gatherers := prometheus.Gatherers{registry}
+	if a.config.PluginSocket != "" {
+		gatherers = append(gatherers, pluginGatherer{a.config.PluginSocket})
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	mux.HandleFunc("GET /healthz", probe(a.healthy))
 	mux.HandleFunc("GET /readyz", probe(a.ready))
 	return mux

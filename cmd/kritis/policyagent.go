@@ -63,6 +63,9 @@ The agent never decides. While it or the cluster is down, everything that is kno
 				cfg.Sources = append(cfg.Sources, dir)
 			}
 			cfg.Logger, cfg.Version = log, version
+			if err := policies.tellCluster(&cfg, reportNamespace, log); err != nil {
+				return err
+			}
 			agent, err := policyagent.New(cfg)
 			if err != nil {
 				return err

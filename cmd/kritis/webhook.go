@@ -26,6 +26,7 @@ type webhookFlags struct {
 	attestationDir string
 	templates      []string
 	fromRegistries bool
+	unsafeDryRun   bool
 	registries     registryFlags
 	logging        logFlags
 }
@@ -68,6 +69,7 @@ cluster's vital namespaces are best exempt in that configuration too.`,
 	fs.StringSliceVar(&cfg.Platforms, "platform", nil, "`platforms` of the cluster's nodes, such as linux/amd64; default: any of Linux")
 	fs.BoolVar(&f.fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	fs.StringVar(&f.attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
+	fs.BoolVar(&f.unsafeDryRun, "unsafe-dry-run", false, "admit images that fail all the same, with warnings and events")
 	f.registries.add(fs)
 	f.logging.add(fs)
 	return cmd
@@ -104,12 +106,19 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 		}
 		cfg.Sources = append(cfg.Sources, dir)
 	}
-	cfg.Logger, cfg.Recorder = log, webhook.LogRecorder{Log: log}
+	cfg.Logger = log
+	if cfg.Recorder, err = f.policies.recorder(log); err != nil {
+		return err
+	}
 	policies, _, err := f.policies.sources()
 	if err != nil {
 		return err
 	}
-	rules := webhook.Follow(policies, nil, log)
+	var source webhook.PolicySource = policies
+	if f.unsafeDryRun {
+		source = webhook.UnsafeDryRun(policies)
+	}
+	rules := webhook.Follow(source, nil, log)
 	cfg.Rules = rules
 	debug.SetGCPercent(webhookGCPercent)
 	debug.SetMemoryLimit(webhookMemory)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
@@ -63,6 +64,18 @@ func (p *Policies) Watch(ctx context.Context, onChange func(verifier.Document, [
 
 // Problems returns what could not be understood in the policy that onChange is being called with.
 func (p *Policies) Problems() []verifier.Problem { return p.problems }
+
+// ConfirmedAt returns when the API server was last in touch about the kind of which it was heard least recently; zero
+// before all were known.
+func (p *Policies) ConfirmedAt() time.Time {
+	oldest := p.authorities.contactAt()
+	for _, s := range []*store{p.policies, p.allowlists} {
+		if at := s.contactAt(); at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return oldest
+}
 
 // document is what the objects say together.
 func (p *Policies) document() (verifier.Document, []verifier.Problem) {

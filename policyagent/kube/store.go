@@ -36,6 +36,8 @@ type store struct {
 	failure      error
 	failingSince time.Time
 	failures     uint64
+	// contact is when the API server last said something about the kind.
+	contact time.Time
 }
 
 func newStore(l limits, notify func()) *store {
@@ -127,7 +129,7 @@ func (s *store) reached(err error) {
 	defer s.mu.Unlock()
 	s.gone = errors.Is(err, errAbsent)
 	if err == nil || s.gone {
-		s.failure = nil
+		s.failure, s.contact = nil, time.Now()
 		return
 	}
 	if s.failures++; s.failure == nil {
@@ -135,6 +137,23 @@ func (s *store) reached(err error) {
 	}
 	s.failure = err
 	s.notify()
+}
+
+// heard notes that a watch has said something: bookmarks come about every minute.
+func (s *store) heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contact = time.Now()
+}
+
+// contactAt returns when the API server last said something about the kind; zero before all of it was known.
+func (s *store) contactAt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return time.Time{}
+	}
+	return s.contact
 }
 
 func (s *store) absent() bool {

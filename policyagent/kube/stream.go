@@ -44,6 +44,7 @@ func (s *stream) Decode() (_ watch.EventType, _ runtime.Object, err error) {
 	if err := s.events.Decode(&event); err != nil {
 		return "", nil, err
 	}
+	s.r.store.heard()
 	switch event.Type {
 	case watch.Error:
 		status := &metav1.Status{}

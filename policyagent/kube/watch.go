@@ -112,15 +112,18 @@ func (w *watcher) look(now time.Time) (version uint64, synced bool, failure erro
 // maxFailure bounds the text of a failure, in bytes. An API server's answer may be a page of HTML.
 const maxFailure = 1 << 10
 
-// advise says what to do about a failure.
-func advise(err error) string {
+// advise says what to do about a failure to watch.
+func advise(err error) string { return adviseRight(err, "list and watch them") }
+
+// adviseRight says what to do about a failure of what needs a right.
+func adviseRight(err error, right string) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if len(text) > maxFailure {
 		text = strings.ToValidUTF8(text[:maxFailure], "") + "…"
 	}
 	switch {
 	case apierrors.IsForbidden(err):
-		return text + "; allow the policy agent's ServiceAccount to list and watch them"
+		return text + "; allow the policy agent's ServiceAccount to " + right
 	case apierrors.IsUnauthorized(err):
 		return text + "; give the policy agent credentials that the API server knows"
 	default:

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
@@ -84,6 +85,9 @@ func New(c Config) (*Webhook, error) {
 	}
 	w.metrics = newMetrics(w.kinds, func() time.Time { return w.cert.leaf().NotAfter })
 	w.events = newEvents(c.Recorder, c.Logger, func(why string) { w.metrics.dropped.WithLabelValues(why).Inc() })
+	if m, ok := c.Recorder.(interface{ Metrics() prometheus.Collector }); ok {
+		w.metrics.registry.MustRegister(m.Metrics())
+	}
 	if w.reviews, err = listen(c.Listen, maxConnections); err != nil {
 		return nil, err
 	}
