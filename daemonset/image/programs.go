@@ -10,7 +10,7 @@ import (
 )
 
 // Packages returns the main packages whose programs are in the image, seen from the module's folder.
-func Packages() []string { return []string{"./cmd/kritis"} }
+func Packages() []string { return []string{"./cmd/kritis", "./cmd/kritis-controller"} }
 
 // Compile builds the programs of [Packages] for Linux on an architecture ("amd64", "arm64") into a folder, and returns their
 // paths. It must be called with module, the folder of this module's go.mod.

@@ -79,7 +79,14 @@ func (m *Machine) mountAll() error {
 			return fmt.Errorf("mounting a machine's %s: %w", folder, err)
 		}
 	}
-	return bind(m.file("boot-id"), "/proc/sys/kernel/random/boot_id")
+	if err := bind(m.file("boot-id"), "/proc/sys/kernel/random/boot_id"); err != nil {
+		return err
+	}
+	// As systemd makes them, and as volumes of pods need them that are to follow what is mounted later.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("sharing a machine's mounts: %w", err)
+	}
+	return nil
 }
 
 func bind(source, target string) error {

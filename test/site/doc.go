@@ -13,5 +13,6 @@
 //	err = s.Sign(ctx, image)
 //	stdout, stderr, code, err := s.Kubectl(ctx, "run", "app", "--image="+image)
 //
-// Paths on the node are the site's own, so that nothing of the host is used. There is no DNS in the cluster.
+// Nodes are machines with the usual paths: /var/lib/kritis on a node is s.Nodes()[0].Path("/var/lib/kritis"). There is no DNS
+// in the cluster.
 package site

@@ -17,19 +17,13 @@ type Values = map[string]any
 // Chart is the chart's folder.
 func (s *Site) Chart() string { return filepath.Join(s.module, "daemonset", "chart") }
 
-// base are the values that fit the chart to the first node.
+// base are the values that fit the chart to the site: its image, its registry, and no waiting for API servers that are not there.
 func (s *Site) base() Values {
 	return Values{
 		"image": Values{"repository": repository, "tag": tag, "pullPolicy": "Never"},
 		"registries": Values{
 			"config": Values{"hosts": []any{Values{"host": s.Registry.Host(), "plainHTTP": true}}},
 		},
-		"hostPaths": Values{
-			"state": s.StateDir(), "run": s.RunDir(), "log": s.LogDir(), "config": s.ConfigDir(),
-			"nriSocket": s.Node().NRISocket(), "containerdSocket": s.Node().ContainerdSocket(),
-			"containerdConfig": filepath.Join(s.Node().Dir(), "config.toml"),
-		},
-		// Room for a few tests' pods on a small machine.
 		"webhook": Values{"drainDelay": "1s"},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/kritis-node/kritis-node/plugin"
@@ -42,13 +41,13 @@ func (s *Site) PushSigned(ctx context.Context, repository string) (string, error
 	return reference, s.Sign(ctx, reference)
 }
 
-// Require makes a namespace require the site's key, and waits until the first node does. The namespace must exist.
+// Require makes a namespace require the site's key, and waits until every node does. The namespace must exist.
 func (s *Site) Require(ctx context.Context, namespace string) error {
 	authority, err := stack.Authority(namespace, "team", "", s.Key)
 	if err != nil {
 		return err
 	}
-	before, err := s.Status(ctx)
+	before, err := s.Status(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -58,21 +57,27 @@ func (s *Site) Require(ctx context.Context, namespace string) error {
 	return s.AwaitPolicies(ctx, before.Policy.Policies+1)
 }
 
-// AwaitPolicies waits until the first node's plugin has a number of policies in force.
+// AwaitPolicies waits until the plugin of every node has a number of policies in force.
 func (s *Site) AwaitPolicies(ctx context.Context, want int) error {
-	return cluster.Await(ctx, fmt.Sprintf("%d policies on the node", want), func(ctx context.Context) error {
-		status, err := s.Status(ctx)
-		if err == nil && status.Policy.Policies != want {
-			err = fmt.Errorf("there are %d: %s", status.Policy.Policies, status.StateProblem)
+	for i, node := range s.Nodes() {
+		err := cluster.Await(ctx, fmt.Sprintf("%d policies on %s", want, node.Name()), func(ctx context.Context) error {
+			status, err := s.Status(ctx, i)
+			if err == nil && status.Policy.Policies != want {
+				err = fmt.Errorf("there are %d: %s", status.Policy.Policies, status.StateProblem)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	return nil
 }
 
-// Status is what `kritis status` says on the first node.
-func (s *Site) Status(ctx context.Context) (plugin.Status, error) {
+// status asks a plugin's socket.
+func status(ctx context.Context, program, socket string) (plugin.Status, error) {
 	// Exit code 1 is best effort, which is an answer too.
-	output, err := exec.CommandContext(ctx, s.Program, "status", "--socket", filepath.Join(s.RunDir(), "plugin.sock"), "-o", "json").Output()
+	output, err := exec.CommandContext(ctx, program, "status", "--socket", socket, "-o", "json").Output()
 	var status plugin.Status
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() != 1 {
 		return status, fmt.Errorf("kritis status: %w: %s", err, exit.Stderr)

@@ -12,9 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kritis-node/kritis-node/daemonset/image"
+	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 	"github.com/kritis-node/kritis-node/test/stack"
@@ -36,6 +35,7 @@ func Needs() []string { return append([]string{kubernetes.Tool, helmTool}, image
 
 // Options say how a site is set up.
 type Options struct {
+	// Kubernetes is what the cluster is like. Its nodes always are machines, so that the chart's own paths fit.
 	Kubernetes kubernetes.Options
 	// Bare: the image is not made. The chart cannot be installed then.
 	Bare bool
@@ -70,6 +70,7 @@ func Start(ctx context.Context, o Options) (s *Site, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	o.Kubernetes.Machines = true
 	if s.Cluster, err = kubernetes.Start(ctx, o.Kubernetes); err != nil {
 		return nil, err
 	}
@@ -91,10 +92,6 @@ func Start(ctx context.Context, o Options) (s *Site, err error) {
 
 // prepare makes what does not need a cluster.
 func (s *Site) prepare(ctx context.Context) error {
-	// As systemd makes it on every host, and as volumes with propagation need it.
-	if err := unix.Mount("", "/run", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("sharing the mounts below /run: %w", err)
-	}
 	output, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("finding the module: %w", err)
@@ -144,17 +141,10 @@ func (s *Site) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-// StateDir, RunDir and LogDir are the product's folders on the first node; ConfigDir is where its floor would be.
-func (s *Site) StateDir() string { return s.path("state") }
-
-// RunDir holds the sockets.
-func (s *Site) RunDir() string { return s.path("run") }
-
-// LogDir holds the audit log.
-func (s *Site) LogDir() string { return s.path("log") }
-
-// ConfigDir holds floor.yaml, if there is one.
-func (s *Site) ConfigDir() string { return s.path("etc") }
+// Status is what `kritis status` says on a node, counted from zero.
+func (s *Site) Status(ctx context.Context, node int) (plugin.Status, error) {
+	return status(ctx, s.Program, s.Nodes()[node].Path(plugin.DefaultSocket))
+}
 
 // Close stops everything.
 func (s *Site) Close() error {
