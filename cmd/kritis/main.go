@@ -113,7 +113,7 @@ Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 	add(enforcement, newExplainCommand(p), newStatusCommand(p))
 	add(images, newVerifyCommand(p), newLintCommand(p), newResolveCommand(p), newSignCommand(p))
 	if !p.kubectl {
-		add(processes, newPluginCommand(), newPolicyAgentCommand(), newWebhookCommand())
+		add(processes, newPluginCommand(), newPolicyAgentCommand(), newWebhookCommand(), newInstallCommand(), newReadyCommand())
 	}
 	return root
 }

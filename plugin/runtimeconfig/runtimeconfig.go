@@ -25,6 +25,8 @@ type Config struct {
 	Required []string
 	// Tolerate names the annotation by which a pod does without required plugins; empty: there is none.
 	Tolerate string
+	// Dormant are further settings of a default validator that is off: turning it on would turn them on too.
+	Dormant []string
 }
 
 // Requires says whether containers are denied while the plugin is absent.
@@ -50,6 +52,14 @@ func Load(ctx context.Context, path string) (Config, error) {
 	names, _ := validator["required_plugins"].([]any)
 	for _, n := range names {
 		c.Required = append(c.Required, fmt.Sprint(n))
+	}
+	if !c.Enabled {
+		for key, value := range validator {
+			if on, _ := value.(bool); on {
+				c.Dormant = append(c.Dormant, key)
+			}
+		}
+		slices.Sort(c.Dormant)
 	}
 	return c, nil
 }

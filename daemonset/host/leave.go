@@ -1,0 +1,81 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kritis-node/kritis-node/policyagent/kube"
+)
+
+const (
+	// PlacementLabel of the DaemonSet's pods says where the plugin is; PlacementHost is its value for a host service.
+	PlacementLabel = "kritis.grafeas.io/plugin-placement"
+	PlacementHost  = "host"
+)
+
+// DaemonSet is the one whose pods install the service.
+type DaemonSet struct {
+	Server          *kube.Server
+	Namespace, Name string
+}
+
+// daemonSet is what matters of the object.
+type daemonSet struct {
+	Metadata struct {
+		Name              string     `json:"name"`
+		DeletionTimestamp *time.Time `json:"deletionTimestamp"`
+	} `json:"metadata"`
+	Spec struct {
+		Template struct {
+			Metadata struct {
+				Labels map[string]string `json:"labels"`
+			} `json:"metadata"`
+		} `json:"template"`
+	} `json:"spec"`
+}
+
+func (d DaemonSet) objects() kube.Objects {
+	return kube.Objects{Group: "apps", Version: "v1", Resource: "daemonsets", Namespace: d.Namespace}
+}
+
+// Remove implements Leaving: the service goes if the DaemonSet is gone, is being deleted, or has its plugin elsewhere now.
+func (d DaemonSet) Remove(ctx context.Context) (bool, string, error) {
+	var found daemonSet
+	err := d.Server.ReadObject(ctx, d.objects(), d.Name, &found)
+	switch {
+	case kube.IsNotFound(err):
+		return true, fmt.Sprintf("DaemonSet %s/%s is gone", d.Namespace, d.Name), nil
+	case err != nil:
+		return false, "", err
+	case found.Metadata.Name != d.Name:
+		return false, "", fmt.Errorf("the API server answered with something else than DaemonSet %s/%s", d.Namespace, d.Name)
+	case found.Metadata.DeletionTimestamp != nil:
+		return true, fmt.Sprintf("DaemonSet %s/%s is being deleted", d.Namespace, d.Name), nil
+	}
+	if placement := found.Spec.Template.Metadata.Labels[PlacementLabel]; placement != PlacementHost {
+		return true, fmt.Sprintf("DaemonSet %s/%s now has the plugin in placement %q", d.Namespace, d.Name, placement), nil
+	}
+	return false, fmt.Sprintf("DaemonSet %s/%s still wants it", d.Namespace, d.Name), nil
+}
+
+// Drain deletes the DaemonSet, and waits until its pods are gone: each of them, seeing that, removes the service from its
+// node. Without a DaemonSet there is nothing to do.
+func (d DaemonSet) Drain(ctx context.Context) error {
+	err := d.Server.DeleteForeground(ctx, d.objects(), d.Name)
+	for err == nil {
+		var found daemonSet
+		if err = d.Server.ReadObject(ctx, d.objects(), d.Name, &found); err != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("pods of DaemonSet %s/%s are left: %w; look at `kubectl get pods -o wide`: on a node that is gone, delete the Node", d.Namespace, d.Name, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+	if kube.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("delete DaemonSet %s/%s: %w", d.Namespace, d.Name, err)
+}
