@@ -152,8 +152,12 @@ func lintDocument(doc verifier.Document, now time.Time) []finding {
 	}
 	for _, a := range doc.Allowlist {
 		object := "AdmissionAllowlist " + a.List
-		if !a.Expires.IsZero() && now.After(a.Expires) {
+		switch {
+		case a.Expires.IsZero():
+		case !now.Before(a.Expires):
 			warn(object, a.Pattern, "has expired: remove it")
+		case a.Reason == "":
+			warn(object, a.Pattern, "is a break-glass entry without a reason: say in reason why it is needed")
 		}
 		if wide(a.Pattern) {
 			warn(object, a.Pattern, "has no registry host of its own: anybody's images can match")

@@ -89,7 +89,10 @@ func (a answer) table(w io.Writer) {
 		fmt.Fprintf(w, "WHY\t%s\n", a.Verdict.Detail)
 	}
 	if m := a.Verdict.AllowedBy; m != nil {
-		fmt.Fprintf(w, "ALLOWED BY\t%s, pattern %s%s\n", m.Object, m.Pattern, inBrackets(m.Reason))
+		fmt.Fprintf(w, "ALLOWED BY\t%s, pattern %s%s\n", m.Object, m.Pattern, inBrackets(clean(m.Reason)))
+		if !m.Expires.IsZero() {
+			fmt.Fprintf(w, "BREAK-GLASS\tends to apply at %s\n", m.Expires.UTC().Format(time.RFC3339))
+		}
 	}
 	if a.Basis != "" {
 		fmt.Fprintf(w, "BASIS\t%s\n", a.Basis)

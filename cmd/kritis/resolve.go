@@ -136,6 +136,9 @@ func deliver(out io.Writer, files []string, results [][]byte, write bool) error 
 	if !write {
 		for i, result := range results {
 			if i > 0 {
+				if n := len(results[i-1]); n > 0 && results[i-1][n-1] != '\n' {
+					fmt.Fprintln(out)
+				}
 				fmt.Fprintln(out, "---")
 			}
 			if _, err := out.Write(result); err != nil {

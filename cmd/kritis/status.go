@@ -67,6 +67,9 @@ func statusTable(w io.Writer, s plugin.Status, now time.Time) {
 	for _, g := range s.Gaps {
 		fmt.Fprintf(w, "\t%s: %s\n", g.Code, g.Text)
 	}
+	if s.Placement != "" {
+		fmt.Fprintf(w, "PLUGIN\tversion %s, placement %s\n", orElse(s.Version, "unknown"), s.Placement)
+	}
 	switch {
 	case s.Registered:
 		fmt.Fprintf(w, "RUNTIME\t%s %s, NRI %s, registered %s\n", s.Runtime.Name, s.Runtime.Version, s.Runtime.NRI, age(s.Since, now))

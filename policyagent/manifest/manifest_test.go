@@ -73,6 +73,39 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
+func TestRewriteElsewhere(t *testing.T) {
+	for name, tc := range map[string]struct{ in, out string }{
+		"kustomization": {
+			"resources: [a.yaml]\nimages:\n- name: app # ours\n  newTag: v1   # the tag\n- name: x\n  newName: r.example/y\n  newTag: \"v2\"\n- {name: z, digest: 'sha256:1'}\n- {name: q, newName: p}\n",
+			"resources: [a.yaml]\nimages:\n- name: app # ours\n  digest: sha256:app:v1   # the tag\n- name: x\n  newName: r.example/y\n  digest: \"sha256:r.example/y:v2\"\n- {name: z, digest: 'sha256:1'}\n- {name: q, newName: p}\n",
+		},
+		"kustomization in one line": {"images: [{newTag: 'v1', name: app}]", "images: [{digest: 'sha256:app:v1', name: app}]"},
+		"images of another kind":    {"spec: {}\nimages:\n- {name: a, newTag: b}\n", "spec: {}\nimages:\n- {name: a, newTag: b}\n"},
+		"Tekton": {
+			"apiVersion: tekton.dev/v1\nspec: {steps: [{image: a:1}], sidecars: [{image: b:1}]}\n",
+			"apiVersion: tekton.dev/v1\nspec: {steps: [{image: a:1@sha256:a:1}], sidecars: [{image: b:1@sha256:b:1}]}\n",
+		},
+		"Argo": {
+			"apiVersion: argoproj.io/v1alpha1\nspec: {templates: [{container: {image: a:1}}, {script: {image: b:1}}]}\n",
+			"apiVersion: argoproj.io/v1alpha1\nspec: {templates: [{container: {image: a:1@sha256:a:1}}, {script: {image: b:1@sha256:b:1}}]}\n",
+		},
+		"steps elsewhere":      {"apiVersion: v1\nsteps: [{image: a:1}]\n", "apiVersion: v1\nsteps: [{image: a:1}]\n"},
+		"carriage returns":     {"containers:\r\n- image: a:1\r\n- image: b:1\r\n", "containers:\r\n- image: a:1@sha256:a:1\r\n- image: b:1@sha256:b:1\r\n"},
+		"old carriage returns": {"containers:\r- image: a:1\r- image: b:1\r", "containers:\r- image: a:1@sha256:a:1\r- image: b:1@sha256:b:1\r"},
+		"other line ends":      {"# a\u2028# b\u0085containers:\n- image: a:1\n", "# a\u2028# b\u0085containers:\n- image: a:1@sha256:a:1\n"},
+		"byte order mark":      {"\ufeffcontainers: [{image: a:1}]\n", "\ufeffcontainers: [{image: a:1@sha256:a:1}]\n"},
+		"list of kubectl":      {"apiVersion: v1\nkind: List\nitems:\n- spec: {containers: [{image: a:1}]}\n  status: {containerStatuses: [{image: a:1}]}\n", "apiVersion: v1\nkind: List\nitems:\n- spec: {containers: [{image: a:1@sha256:a:1}]}\n  status: {containerStatuses: [{image: a:1}]}\n"},
+	} {
+		got, err := Rewrite([]byte(tc.in), func(name string) (string, error) { return name + "@sha256:" + name, nil })
+		if err != nil || string(got) != tc.out {
+			t.Errorf("%s: %v\n%q\n%q", name, err, got, tc.out)
+		}
+	}
+	if _, err := Rewrite([]byte("images: [{newTag: v1, name: app}]"), func(string) (string, error) { return "app:v2", nil }); err == nil {
+		t.Error("a kustomization got a tag for a digest")
+	}
+}
+
 func TestRewriteKeepsEveryByte(t *testing.T) {
 	for name, text := range map[string]string{
 		"all of it":        manifest,
@@ -127,6 +160,7 @@ func TestRewriteErrors(t *testing.T) {
 func FuzzRewrite(f *testing.F) {
 	f.Add([]byte(manifest))
 	f.Add([]byte("containers: [{image: 'it''s'}]"))
+	f.Add([]byte("images:\n- name: a\n  newTag: b\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		same, err := Rewrite(data, func(name string) (string, error) { return name, nil })
 		if err == nil && string(same) != string(data) {

@@ -97,10 +97,11 @@ type lease struct {
 	} `json:"spec"`
 }
 
-const leasePrefix = "kritis-node."
-
-// node is the name of the node that the lease belongs to, by its own name.
-func (l lease) node() string { return strings.TrimPrefix(l.Metadata.Name, leasePrefix) }
+// node is the name of the node that the lease belongs to, by its own name; empty if it is not a node's.
+func (l lease) node() string {
+	node, _ := nodereport.NodeName(l.Metadata.Name)
+	return node
+}
 
 // judge says how the node enforces. The zero report is silent.
 func (l lease) judge(now time.Time) Node {
@@ -143,7 +144,7 @@ func findReports(ctx context.Context, s *kube.Server, namespace string) (map[str
 			if err := unmarshal(raw, &l); err != nil {
 				return err
 			}
-			if !strings.HasPrefix(l.Metadata.Name, leasePrefix) {
+			if l.node() == "" {
 				return nil
 			}
 			if byNamespace[l.Metadata.Namespace] == nil {

@@ -16,6 +16,9 @@ const (
 	maxEvents = 1000
 )
 
+// eventNamespace is where the events of all denials are.
+const eventNamespace = "kube-system"
+
 // mirror is the annotation of a static pod's copy at the API server. Its value is the UID that events of the node name.
 const mirror = "kubernetes.io/config.mirror"
 
@@ -52,33 +55,42 @@ func about(text string) bool {
 
 // readEvents reads the events that tell of a denial, or of dry run, or of an allow-list that was used.
 func (subject *Subject) readEvents(ctx context.Context, s *kube.Server, b body) {
-	uids := []string{b.Metadata.UID, b.Metadata.Annotations[mirror]}
+	uids := []string{"", b.Metadata.UID, b.Metadata.Annotations[mirror]}
 	var said []Saying
-	events := kube.Objects{Version: "v1", Resource: "events", Namespace: subject.Namespace}
-	fields := "involvedObject.kind=" + subject.Kind + ",involvedObject.name=" + subject.Name
-	err := s.ReadList(ctx, events, kube.Selection{Fields: fields, Most: maxEvents}, func(raw json.RawMessage) error {
-		var e event
-		if err := unmarshal(raw, &e); err != nil {
-			return err
-		}
-		if uid := e.InvolvedObject.UID; uid != "" && !slices.Contains(uids, uid) {
-			return nil // of an object of that name that is gone
-		}
-		if !strings.Contains(e.Reason, "Kritis") && !about(e.Message) {
-			return nil
-		}
-		at := e.First
-		for _, t := range []time.Time{e.Last, e.Time, e.Series.Last} {
-			if t.After(at) {
-				at = t
+	read := func(namespace string) error {
+		events := kube.Objects{Version: "v1", Resource: "events", Namespace: namespace}
+		fields := "involvedObject.kind=" + subject.Kind + ",involvedObject.name=" + subject.Name + ",involvedObject.namespace=" + subject.Namespace
+		return s.ReadList(ctx, events, kube.Selection{Fields: fields, Most: maxEvents}, func(raw json.RawMessage) error {
+			var e event
+			if err := unmarshal(raw, &e); err != nil {
+				return err
 			}
-		}
-		said = append(said, Saying{at, e.Reason, max(e.Count, e.Series.Count), e.Message})
-		return nil
-	})
-	slices.SortStableFunc(said, func(a, b Saying) int { return a.At.Compare(b.At) })
-	subject.Said = append(subject.Said, said[max(0, len(said)-maxSaid):]...)
-	if err != nil {
+			// One with another UID is of an object of that name that is gone.
+			if slices.Contains(uids, e.InvolvedObject.UID) && (strings.Contains(e.Reason, "Kritis") || about(e.Message)) {
+				said = append(said, e.saying())
+			}
+			return nil
+		})
+	}
+	if err := read(subject.Namespace); err != nil {
 		subject.Untold = append(subject.Untold, "its events: "+err.Error())
 	}
+	// The webhook tells its denials there, and nodes tell theirs there again. Few people may read it, and need not.
+	if own := len(said); subject.Namespace != eventNamespace && read(eventNamespace) == nil {
+		said = append(said[:own:own], slices.DeleteFunc(slices.Clone(said[own:]), func(there Saying) bool {
+			return slices.ContainsFunc(said[:own], func(here Saying) bool { return here.What == there.What && strings.HasSuffix(there.Text, here.Text) })
+		})...)
+	}
+	slices.SortStableFunc(said, func(a, b Saying) int { return a.At.Compare(b.At) })
+	subject.Said = append(subject.Said, said[max(0, len(said)-maxSaid):]...)
+}
+
+func (e event) saying() Saying {
+	at := e.First
+	for _, t := range []time.Time{e.Last, e.Time, e.Series.Last} {
+		if t.After(at) {
+			at = t
+		}
+	}
+	return Saying{at, e.Reason, max(e.Count, e.Series.Count), e.Message}
 }
