@@ -25,6 +25,16 @@ capabilities once it has given up the network, for which it needs these two: see
   {{- range .Values.plugin.extraArgs }}
   - {{ . | quote }}
   {{- end }}
+  # It has no network, so it is asked over its socket.
+  readinessProbe:
+    exec: {command: [/usr/bin/kritis, ready, --plugin-socket={{ .Values.hostPaths.run }}/plugin.sock]}
+    periodSeconds: 20
+    timeoutSeconds: 10
+  livenessProbe:
+    exec: {command: [/usr/bin/kritis, ready, --plugin-socket={{ .Values.hostPaths.run }}/plugin.sock]}
+    initialDelaySeconds: 30
+    periodSeconds: 60
+    timeoutSeconds: 20
   securityContext:
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
