@@ -24,7 +24,7 @@ func (s *Site) Push(ctx context.Context, repository string) (string, error) {
 
 // Sign signs with the site's key.
 func (s *Site) Sign(ctx context.Context, reference string) error {
-	output, err := exec.CommandContext(ctx, s.Program, "sign", "--key", s.Key.Private, "--registry-config", s.path("registries.yaml"),
+	output, err := exec.CommandContext(ctx, s.Program, "sign", "--key", s.Key.Private, "--registry-config", s.RegistryConfig(),
 		"--docker-config", s.path("docker.json"), reference).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("kritis sign %s: %w: %s", reference, err, output)

@@ -81,7 +81,7 @@ func Start(ctx context.Context, o Options) (s *Site, err error) {
 		return nil, err
 	}
 	registries := "hosts:\n- host: " + s.Registry.Host() + "\n  plainHTTP: true\n"
-	if err := os.WriteFile(s.path("registries.yaml"), []byte(registries), 0o644); err != nil {
+	if err := os.WriteFile(s.RegistryConfig(), []byte(registries), 0o644); err != nil {
 		return nil, err
 	}
 	if o.Bare {
@@ -140,6 +140,9 @@ func (s *Site) importImage(ctx context.Context) error {
 func (s *Site) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
+
+// RegistryConfig is a file for --registry-config that knows the site's registry.
+func (s *Site) RegistryConfig() string { return s.path("registries.yaml") }
 
 // Status is what `kritis status` says on a node, counted from zero.
 func (s *Site) Status(ctx context.Context, node int) (plugin.Status, error) {
