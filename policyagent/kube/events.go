@@ -175,7 +175,7 @@ func (w *Events) outcome(ctx context.Context, err error) {
 	w.mu.Unlock()
 	w.count(w.counts.dropped, why)
 	if complain {
-		w.log.Warn("an event cannot be written; enforcement does not depend on it", "error", adviseRight(err, "create and patch events"))
+		w.log.Warn("an event cannot be written; enforcement does not depend on it", "error", adviseRight(err, "create and patch events", "it is left out: the node's audit log and this program's have what happened"))
 	}
 }
 

@@ -85,7 +85,7 @@ func (l *NodeLease) Keep(ctx context.Context, report func(now time.Time) (nodere
 		if err := l.write(ctx, r); err != nil && ctx.Err() == nil {
 			failures++
 			if failures == 1 {
-				l.log.Warn("the node's report cannot be written; enforcement does not depend on it", "error", adviseRight(err, "create and patch leases in namespace "+l.namespace))
+				l.log.Warn("the node's report cannot be written; enforcement does not depend on it", "error", adviseRight(err, "create and patch leases in namespace "+l.namespace, "it is tried again"))
 			}
 			timer.Reset(jitter(min(nodereport.RenewEvery, reportPause<<min(failures, 8))))
 			continue

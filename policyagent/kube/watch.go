@@ -113,10 +113,10 @@ func (w *watcher) look(now time.Time) (version uint64, synced bool, failure erro
 const maxFailure = 1 << 10
 
 // advise says what to do about a failure to watch.
-func advise(err error) string { return adviseRight(err, "list and watch them") }
+func advise(err error) string { return adviseRight(err, "list and watch them", "it is tried again") }
 
 // adviseRight says what to do about a failure of what needs a right.
-func adviseRight(err error, right string) string {
+func adviseRight(err error, right, otherwise string) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if len(text) > maxFailure {
 		text = strings.ToValidUTF8(text[:maxFailure], "") + "…"
@@ -127,6 +127,6 @@ func adviseRight(err error, right string) string {
 	case apierrors.IsUnauthorized(err):
 		return text + "; give the policy agent credentials that the API server knows"
 	default:
-		return text + "; it is tried again"
+		return text + "; " + otherwise
 	}
 }

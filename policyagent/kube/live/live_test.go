@@ -29,6 +29,9 @@ func TestLive(t *testing.T) {
 		{"the API server is away", testOutage},
 		{"read only", testRights},
 		{"many", testMany},
+		{"events", testEvents},
+		{"node reports", testReports},
+		{"in a pod", testInCluster},
 	} {
 		if !t.Run(test.name, func(t *testing.T) { test.run(t, kube) }) {
 			return

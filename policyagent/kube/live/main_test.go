@@ -39,6 +39,11 @@ type agent struct {
 
 func startAgent(t *testing.T, kubeconfig string, args ...string) *agent {
 	t.Helper()
+	return startAgentWith(t, append([]string{"--kubeconfig", kubeconfig}, args...))
+}
+
+func startAgentWith(t *testing.T, args []string) *agent {
+	t.Helper()
 	program, err := cluster.Build(t.Context(), "./cmd/kritis")
 	check(t, err)
 	dir := t.TempDir()
@@ -46,7 +51,7 @@ func startAgent(t *testing.T, kubeconfig string, args ...string) *agent {
 	log := filepath.Join(dir, "log")
 	process, err := cluster.StartProcess(t.Context(), cluster.Command{
 		Path: program, Log: log,
-		Args: append([]string{"policyagent", "--kubeconfig", kubeconfig, "--state-dir", dir + "/state", "--socket", dir + "/s",
+		Args: append([]string{"policyagent", "--state-dir", dir + "/state", "--socket", dir + "/s",
 			"--registry=false", "--attestation-dir", dir + "/attestations"}, args...),
 	}, nil)
 	check(t, err)
