@@ -32,6 +32,8 @@ func (w Workstation) Server(userAgent string) (*Server, string, error) {
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
 	config, err := loader.ClientConfig()
 	switch {
+	case clientcmd.IsEmptyConfig(err) && w.Kubeconfig != "":
+		return nil, "", fmt.Errorf("kubeconfig %s names no cluster: correct it, or name another file or a --context", w.Kubeconfig)
 	case clientcmd.IsEmptyConfig(err):
 		return nil, "", errors.New("no kubeconfig names a cluster: name a file with --kubeconfig or KUBECONFIG")
 	case err != nil:
