@@ -9,14 +9,15 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 	"github.com/kritis-node/kritis-node/test/stack"
 )
 
 func main() {
 	rounds := flag.Int("rounds", 7, "rounds of each pair, in turn; at least 5")
 	creates := flag.Int("creates", 400, "containers created in each half of a round")
-	stack.Isolate("./test/bench/noop")
-	only := flag.String("part", "", "decisions, creations, footprint or webhook; empty: all")
+	stack.Isolate(kubernetes.Tool, "./test/bench/noop")
+	only := flag.String("part", "", "decisions, creations, footprint, webhook or pods; empty: all")
 	flag.Parse()
 	if !run(*rounds, *creates, *only) {
 		os.Exit(1)
@@ -35,6 +36,7 @@ func run(rounds, creates int, only string) bool {
 		{"creations", func(ctx context.Context) error { return creations(ctx, max(5, rounds), creates) }},
 		{"footprint", footprint},
 		{"webhook", reviews},
+		{"pods", pods},
 	}
 	met := true
 	for _, part := range parts {
