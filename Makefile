@@ -14,15 +14,16 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/kritis, static, for this machine
+build: ## build bin/kritis, static, for this machine; bin/kubectl-kritis is the same as a plugin of kubectl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/kritis ./cmd/kritis
+	ln -sf kritis bin/kubectl-kritis
 
 # What the commands below need, built once. A node takes minutes less than a whole cluster.
 .PHONY: node-tools cluster-tools
 node-tools:
 	@test/tools/install containerd-2.4 containerd-2.3 cosign
 cluster-tools: node-tools
-	@test/tools/install kubernetes controller-gen
+	@test/tools/install kubernetes controller-gen helm
 
 .PHONY: test
 test: cluster-tools ## all tests, with the race detector; real containerd, registries, cosign
@@ -51,13 +52,19 @@ fuzz: ## run every fuzz target for MINUTES minutes each
 	done
 
 .PHONY: bench
-bench: node-tools ## measure against a baseline in the same run
+bench: cluster-tools ## measure against a baseline in the same run
 	@$(GO) mod download
 	$(GO) run ./test/bench
 
 .PHONY: demo-node
 demo-node: node-tools ## see it work on one node, on a real containerd, in about two minutes
 	@$(GO) run ./test/demo/node
+
+# PUSH names a reference to push to, with the credentials of the Docker config.
+OUTPUT ?= bin/image.tar
+.PHONY: image
+image: ## make the container image, amd64 and arm64, as OUTPUT (bin/image.tar); PUSH=reference pushes it
+	@$(GO) run ./daemonset/image/makeimage -version '$(VERSION)' -output '$(OUTPUT)' $(if $(PUSH),-push '$(PUSH)')
 
 .PHONY: clean
 clean: ## remove what was built here
