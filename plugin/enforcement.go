@@ -61,8 +61,9 @@ func (p *Plugin) connected(info runtimeInfo) {
 }
 
 func (p *Plugin) synchronized(containers int) {
+	decided := p.counters.decided()
 	p.state.mu.Lock()
-	p.state.found = containers
+	p.state.found, p.state.synchronized, p.state.decided = containers, time.Now(), decided
 	p.state.mu.Unlock()
 }
 
@@ -82,7 +83,7 @@ func (p *Plugin) registered() {
 func (p *Plugin) disconnected(err error) {
 	p.state.mu.Lock()
 	changed := p.state.registered || p.state.lastError != err.Error()
-	p.state.registered, p.state.lastError = false, err.Error()
+	p.state.registered, p.state.lastError, p.state.synchronized = false, err.Error(), time.Time{}
 	p.state.mu.Unlock()
 	if changed {
 		p.log.Warn("not registered with the runtime, trying again", "why", err)

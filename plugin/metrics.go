@@ -124,6 +124,15 @@ func (c *counters) recalled(e entry) {
 	}
 }
 
+// decided returns the number of decisions since start.
+func (c *counters) decided() uint64 {
+	var all uint64
+	for _, n := range c.totals() {
+		all += n
+	}
+	return all
+}
+
 // totals returns the number of decisions by outcome.
 func (c *counters) totals() map[string]uint64 {
 	totals := map[string]uint64{}

@@ -93,7 +93,10 @@ type connectionState struct {
 	runtime    runtimeInfo
 	lastError  string
 	found      int // containers that ran already when we registered
-	recent     []AuditLine
+	// synchronized is when the runtime told us of its containers, decided how many decisions there were until then.
+	synchronized time.Time
+	decided      uint64
+	recent       []AuditLine
 }
 
 // New returns a plugin that is complete, or an error. It reads the node's state, connects to nothing yet.

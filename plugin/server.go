@@ -39,6 +39,10 @@ type Status struct {
 	Since      time.Time   `json:"since,omitzero"`
 	LastError  string      `json:"lastError,omitempty"`
 	Runtime    runtimeInfo `json:"runtime"`
+	// Synchronized is when the runtime told us of its containers. A moment later it begins to ask us; Asked says that it has
+	// done so.
+	Synchronized time.Time `json:"synchronized,omitzero"`
+	Asked        bool      `json:"asked"`
 	// Policy is the snapshot in force; Generation 0 means that none ever arrived.
 	Policy       policyInfo         `json:"policy"`
 	StateProblem string             `json:"stateProblem,omitempty"`
@@ -121,7 +125,8 @@ func (p *Plugin) status() Status {
 		s.Floor = p.cfg.FloorFile
 	}
 	p.state.mu.Lock()
-	s.Required = p.state.required
+	s.Required, s.Synchronized = p.state.required, p.state.synchronized
+	s.Asked = !s.Synchronized.IsZero() && p.counters.decided() > p.state.decided
 	s.Started, s.Registered, s.Since, s.LastError, s.Runtime = p.state.started, p.state.registered, p.state.since, p.state.lastError, p.state.runtime
 	s.Recent = append(s.Recent, p.state.recent...)
 	p.state.mu.Unlock()

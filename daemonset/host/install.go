@@ -68,7 +68,7 @@ func (i *Installer) Ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := i.endNext(ctx, bus); err != nil {
+	if err := i.relieveNext(ctx, bus); err != nil {
 		return err
 	}
 	return i.program.removeOld()
@@ -155,6 +155,38 @@ func (i *Installer) awaitStatus(ctx context.Context, socket string) (plugin.Stat
 		select {
 		case <-ctx.Done():
 			return plugin.Status{}, fmt.Errorf("the plugin was started, and is not the one that should answer at %s: %w", socket, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// awaitAsked waits until it is certain that the runtime asks the plugin at the socket. A plugin learns that it is
+// registered shortly before the runtime puts it on its list, which takes the lock under which containers are created: at
+// most one create is ahead, and each plugin of it has its timeout for two calls. So either it has been asked, or that time
+// is over.
+func (i *Installer) awaitAsked(ctx context.Context, socket string, status plugin.Status) error {
+	settle := 2*max(status.Runtime.RequestTimeout, time.Second) + time.Second
+	ctx, cancel := context.WithTimeout(ctx, i.cfg.Patience+settle)
+	defer cancel()
+	var since, first time.Time // when the runtime told it of its containers, and when we saw that: clocks may be set
+	for {
+		status, err := i.cfg.Ask(ctx, socket)
+		switch {
+		case err != nil:
+		case status.Revision != i.units.revision:
+			err = fmt.Errorf("it says that it is installation %q", status.Revision)
+		case !status.Registered || status.Synchronized.IsZero():
+			err = fmt.Errorf("the runtime does not have it: %s", status.LastError)
+			since = time.Time{}
+		case !status.Synchronized.Equal(since):
+			since, first = status.Synchronized, time.Now()
+		}
+		if err == nil && (status.Asked || time.Since(first) > settle) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the runtime does not ask the plugin at %s: %w", socket, errors.Join(err, ctx.Err()))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

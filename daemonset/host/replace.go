@@ -17,6 +17,9 @@ func (i *Installer) replace(ctx context.Context, bus *systemd.Conn) error {
 		return fmt.Errorf("start the new version beside the old one, which goes on: %w", err)
 	}
 	next, err := i.awaitStatus(ctx, i.cfg.nextSocket())
+	if err == nil && next.Registered {
+		err = i.awaitAsked(ctx, i.cfg.nextSocket(), next)
+	}
 	if err == nil && !next.Registered && oldErr == nil && old.Registered {
 		err = fmt.Errorf("the runtime does not have it, as it has the old one: %s; see journalctl -u %s", next.LastError, systemd.NextUnit)
 	}
@@ -79,7 +82,25 @@ func (i *Installer) beginNext(ctx context.Context, bus *systemd.Conn) error {
 	return nil
 }
 
-// endNext stops the stand-in and forgets it. It is called when the service itself runs, and when it is removed.
+// relieveNext ends the stand-in, if there is one, once the service itself is asked.
+func (i *Installer) relieveNext(ctx context.Context, bus *systemd.Conn) error {
+	state, err := bus.State(ctx, systemd.NextUnit)
+	if err != nil {
+		return err
+	}
+	if state.Active == active {
+		status, err := i.awaitStatus(ctx, i.cfg.PluginSocket)
+		if err == nil && status.Registered {
+			err = i.awaitAsked(ctx, i.cfg.PluginSocket, status)
+		}
+		if err != nil {
+			return fmt.Errorf("%w; %s enforces meanwhile", err, systemd.NextUnit)
+		}
+	}
+	return i.endNext(ctx, bus)
+}
+
+// endNext stops the stand-in and forgets it. It is called when the service itself is asked, and when it is removed.
 func (i *Installer) endNext(ctx context.Context, bus *systemd.Conn) error {
 	state, err := bus.State(ctx, systemd.NextUnit)
 	if err != nil {

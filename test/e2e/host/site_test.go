@@ -68,6 +68,10 @@ func startSite(t *testing.T) *site {
 	check(t, s.Sign(t.Context(), team, s.signed))
 	s.unsigned, err = s.Push(t.Context(), "host/unsigned")
 	check(t, err)
+	for _, image := range []string{s.signed, s.unsigned} {
+		_, err := s.Node.CRI().PullImage(t.Context(), image)
+		check(t, err)
+	}
 	return s
 }
 
