@@ -112,7 +112,7 @@ func policyCell(p nodereport.Policy, now time.Time) string {
 		cell = fmt.Sprintf("%d, confirmed %s", p.Generation, age(p.ConfirmedAt, now))
 	}
 	if p.Problems > 0 {
-		cell += fmt.Sprintf(", %d problems", p.Problems)
+		cell += fmt.Sprintf(", problems: %d", p.Problems)
 	}
 	return cell
 }
