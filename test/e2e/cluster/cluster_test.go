@@ -28,7 +28,6 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	policy := authority + "---\n" + stack.Policy("default", "team-signs", "", "team")
-	s.write(t, filepath.Join("policies", "default.yaml"), policy)
 	if err := s.Apply(ctx, policy); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +89,15 @@ func TestCluster(t *testing.T) {
 		t.Error(err)
 	}
 
+	t.Run("events of the webhook", func(t *testing.T) {
+		if got, want := s.event(t, "kube-system", "FailedKritisAdmission", "not-sign"), "deployment default/not-sign: image "+tag+" is not attested: "; !strings.Contains(got, want) {
+			t.Errorf("%q", got)
+		}
+		tried, err := s.KubectlOutput(ctx, "-n", "kube-system", "get", "events", "--field-selector", "involvedObject.name=probe")
+		if err != nil || strings.Contains(tried, "Kritis") {
+			t.Errorf("a mere try makes an event: %v: %s", err, tried)
+		}
+	})
 	t.Run("webhook deleted", func(t *testing.T) {
 		if _, err := s.KubectlOutput(ctx, "delete", "validatingwebhookconfiguration", "kritis"); err != nil {
 			t.Fatal(err)
@@ -115,6 +123,7 @@ func TestCluster(t *testing.T) {
 		}
 		s.denied(t, "static-unsigned-"+s.NodeName(), unsigned)
 	})
+	t.Run("told", func(t *testing.T) { s.testTold(t, unsigned) })
 	t.Run("policy deleted", func(t *testing.T) {
 		if _, err := s.KubectlOutput(ctx, "delete", "genericattestationpolicy", "team-signs"); err != nil {
 			t.Fatal(err)
@@ -131,13 +140,17 @@ func (s *site) denied(t *testing.T, pod, image string) {
 	t.Helper()
 	err := cluster.Await(t.Context(), "pod "+pod+" to tell why it does not run", func(ctx context.Context) error {
 		text, err := s.KubectlOutput(ctx, "describe", "pod", pod)
-		if err == nil && !strings.Contains(text, "image "+image+" is not attested") {
+		// The kubelet's event, which has the runtime's words around ours, and our own.
+		if err == nil && (!strings.Contains(text, "reason: image "+image+" is not attested") || !strings.Contains(text, "container main: image "+image+" is not attested") && !strings.Contains(text, "container "+pod+": image "+image+" is not attested") || !strings.Contains(text, "FailedKritisAdmission")) {
 			err = fmt.Errorf("it says: %s", text)
 		}
 		return err
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	if got := s.event(t, "kube-system", "FailedKritisAdmission", pod); !strings.Contains(got, "pod default/"+pod+" on node "+s.NodeName()) {
+		t.Errorf("%q", got)
 	}
 	state, err := s.KubectlOutput(t.Context(), "get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[*].state.running}{.status.containerStatuses[*].lastState.terminated}")
 	if err != nil || strings.TrimSpace(state) != "" {

@@ -37,10 +37,8 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(s.dir) })
-	for _, dir := range []string{"policies", "registry"} {
-		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Mkdir(s.path("registry"), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	if s.registry, err = cluster.StartDistribution(t.Context(), s.path("registry"), cluster.RegistryOptions{Address: s.NodeAddress()}); err != nil {
 		t.Fatal(err)
@@ -87,7 +85,7 @@ func (s *site) start(t *testing.T, ready func(context.Context) error, args ...st
 func (s *site) startNode(t *testing.T) {
 	t.Helper()
 	s.start(t, nil, "policyagent", "--kubeconfig", s.Kubeconfig(), "--node-name", s.NodeName(), "--state-dir", s.path("state"),
-		"--socket", s.path("agent.sock"), "--registry-config", s.path("registries.yaml"))
+		"--socket", s.path("agent.sock"), "--plugin-socket", s.path("plugin.sock"), "--listen", s.agentAddress(), "--report-namespace", "kube-system", "--registry-config", s.path("registries.yaml"))
 	s.start(t, func(ctx context.Context) error { return s.Node().WaitNRI(ctx, plugin.Name) },
 		"plugin", "--state-dir", s.path("state"), "--floor", s.path("floor.yaml"), "--nri-socket", s.Node().NRISocket(),
 		"--containerd-socket", s.Node().ContainerdSocket(), "--containerd-config", filepath.Join(s.Node().Dir(), "config.toml"),
@@ -114,7 +112,7 @@ func (s *site) awaitPolicy(t *testing.T, want int) {
 	}
 }
 
-// startWebhook starts the webhook with the policies of the folder and registers it as users know it.
+// startWebhook starts the webhook with the policies of the cluster and registers it as users know it.
 func (s *site) startWebhook(t *testing.T) {
 	t.Helper()
 	certificate, err := cluster.NewCertificate(s.NodeAddress())
@@ -123,14 +121,14 @@ func (s *site) startWebhook(t *testing.T) {
 	}
 	s.write(t, "tls.crt", string(certificate.CertPEM))
 	s.write(t, "tls.key", string(certificate.KeyPEM))
-	s.start(t, nil, "webhook", "--policy-dir", s.path("policies"), "--tls-cert", s.path("tls.crt"), "--tls-key", s.path("tls.key"),
+	s.start(t, nil, "webhook", "--kubeconfig", s.Kubeconfig(), "--tls-cert", s.path("tls.crt"), "--tls-key", s.path("tls.key"),
 		"--listen", s.NodeAddress()+":8443", "--status-listen", s.NodeAddress()+":8081", "--registry-config", s.path("registries.yaml"), "--drain-delay", "0s")
 	hook := func(name, path, groups, resources string) string {
 		return fmt.Sprintf(`- name: %s
   clientConfig: {url: "https://%s:8443/%s", caBundle: %s}
   rules: [{apiGroups: [%s], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [%s]}]
   failurePolicy: Fail
-  sideEffects: None
+  sideEffects: NoneOnDryRun
   admissionReviewVersions: [v1]
 `, name, s.NodeAddress(), path, base64.StdEncoding.EncodeToString(certificate.CAPEM), groups, resources)
 	}
