@@ -216,14 +216,15 @@ type involved struct {
 	UID        string `json:"uid,omitempty"`
 }
 
-var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?$`)
+// nameForm is that of names of objects, but for their length: paths are made of them.
+var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
 // newEvent makes the object. It has an eventTime, because only then may an event in kube-system be about an object in
 // another namespace (ValidateEventCreate in k8s.io/kubernetes/pkg/apis/core/validation), and the older timestamps and the
 // count besides, which are what kubectl shows of repetitions.
 func (w *Events) newEvent(e policyagent.Event) eventObject {
 	name := "kritis"
-	if nameForm.MatchString(e.Object.Name) {
+	if nameForm.MatchString(e.Object.Name) && len(e.Object.Name) <= 200 {
 		name = e.Object.Name
 	}
 	var random [8]byte

@@ -44,6 +44,9 @@ type NodeLease struct {
 // NewNodeLease returns the keeper of the report of a node, in a namespace.
 func NewNodeLease(s *Server, namespace, node string, log *slog.Logger) (*NodeLease, error) {
 	name, err := nodereport.LeaseName(node)
+	if err == nil && !nameForm.MatchString(node) {
+		err = fmt.Errorf("%.60q is not the name of a node", node)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: give the name of the Node object, with --node-name or NODE_NAME", err)
 	}
