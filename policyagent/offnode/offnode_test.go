@@ -119,4 +119,39 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+	// One platform that is attested does not make up for one that is not.
+	var rules verifier.Rules
+	rules.Cluster, _ = verifier.Compile(verifier.Document{
+		Authorities: []verifier.AuthoritySpec{{Namespace: "prod", Name: "team", Keys: []verifier.KeySpec{{PEM: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))}}}},
+		Policies:    []verifier.PolicySpec{{Namespace: "prod", Name: "p", AuthorityNames: []string{"team"}}},
+	})
+	req := verifier.Request{Namespace: "prod", Image: repository + "@" + string(index), Now: time.Now()}
+	for _, platforms := range [][]string{{"linux/amd64", "linux/arm64"}, {"linux/arm64", "linux/amd64"}} {
+		if v, at := JudgeAll(t.Context(), rules, req, platforms, resolver{}, attest(amd)); v.Reason != verifier.NotAttested || at != "linux/arm64" {
+			t.Errorf("%v: %s at %s", platforms, v.Reason, at)
+		}
+	}
+}
+
+// An image for several platforms is as good as the worst of them.
+func TestJudgeAll(t *testing.T) {
+	admitted := verifier.Verdict{Outcome: verifier.Allowed}
+	dry := verifier.Verdict{Outcome: verifier.Denied, DryRun: true}
+	untold := verifier.Verdict{Outcome: verifier.CouldNotTell}
+	order := []verifier.Verdict{admitted, dry, untold, {}} // the zero verdict is a denial
+	for i := range len(order) - 1 {
+		if badness(order[i]) >= badness(order[i+1]) {
+			t.Errorf("%+v is no better than %+v", order[i], order[i+1])
+		}
+	}
+	var rules verifier.Rules
+	rules.Cluster, _ = verifier.Compile(verifier.Document{Policies: []verifier.PolicySpec{{Namespace: "prod", Name: "p", AuthorityNames: []string{"team"}}}})
+	req := verifier.Request{Namespace: "prod", Image: "r.example/app@" + string(index), Now: time.Now()}
+	v, at := JudgeAll(t.Context(), rules, req, []string{"linux/amd64", "linux/arm64"}, resolver{}, held{})
+	if v.Outcome != verifier.Denied || at != "linux/amd64" {
+		t.Errorf("%+v at %s", v, at)
+	}
+	if v, _ := JudgeAll(t.Context(), verifier.Rules{}, req, nil, resolver{}, held{}); v.Admits() || v.Outcome != verifier.CouldNotTell {
+		t.Errorf("without platforms: %+v", v)
+	}
 }

@@ -1,6 +1,7 @@
 package workstation
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -78,5 +79,63 @@ func TestDecodeNode(t *testing.T) {
 		if err != nil || n.name != "n" || linux != c.linux || linux && n.platform != c.platform {
 			t.Errorf("%s: %+v, %t, %v", name, n, linux, err)
 		}
+	}
+}
+
+// Leases of a namespace where tenants write must not mix in.
+func TestReadFleet(t *testing.T) {
+	now := time.Now()
+	leaseOf := func(namespace, node, mode string) string {
+		text, err := nodereport.Report{Node: node, Mode: mode}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := nodereport.LeaseName(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`{"metadata":{"name":%q,"namespace":%q,"annotations":{%q:%q}},"spec":{"renewTime":%q}}`, name, namespace, nodereport.Annotation, text, now.Format(time.RFC3339Nano))
+	}
+	const all, prefix = "/apis/coordination.k8s.io/v1/leases", "/apis/coordination.k8s.io/v1/namespaces/"
+	nodes := list(`{"metadata":{"name":"b"}}`, `{"metadata":{"name":"a"}}`, `{"metadata":{"name":"w","labels":{"kubernetes.io/os":"windows"}}}`)
+	system, tenant, other := leaseOf("kritis-system", "a", nodereport.ModeBestEffort), leaseOf("dev", "a", nodereport.ModeEnforcing), leaseOf("own", "a", nodereport.ModeWaiting)
+	for name, c := range map[string]struct {
+		at        map[string]string
+		namespace string
+		want      string // node=mode …, namespace
+		untold    bool
+		err       string
+	}{
+		"the usual one":                      {at: map[string]string{all: list(tenant, system), "/api/v1/nodes": nodes}, want: "a=best effort b=silent kritis-system"},
+		"kube-system":                        {at: map[string]string{all: list(tenant, leaseOf("kube-system", "b", nodereport.ModeAbsent)), "/api/v1/nodes": nodes}, want: "a=silent b=absent kube-system"},
+		"the only one":                       {at: map[string]string{all: list(other), "/api/v1/nodes": nodes}, want: "a=waiting b=silent own"},
+		"one of several":                     {at: map[string]string{all: list(other, tenant), "/api/v1/nodes": nodes}, err: "several namespaces (dev, own): name that of kritis"},
+		"the one that is named":              {at: map[string]string{prefix + "own/leases": list(other), "/api/v1/nodes": nodes}, namespace: "own", want: "a=waiting b=silent own"},
+		"one that is named and empty":        {at: map[string]string{prefix + "own/leases": list(), all: list(system), "/api/v1/nodes": nodes}, namespace: "own", want: "a=silent b=silent own"},
+		"no report":                          {at: map[string]string{all: list(), "/api/v1/nodes": nodes}, want: "a=silent b=silent "},
+		"another Lease with the label":       {at: map[string]string{all: list(`{"metadata":{"name":"leader","namespace":"dev"}}`, system), "/api/v1/nodes": nodes}, want: "a=best effort b=silent kritis-system"},
+		"a right in one namespace":           {at: map[string]string{prefix + "kritis-system/leases": list(system), "/api/v1/nodes": nodes}, want: "a=best effort b=silent kritis-system"},
+		"no right for leases":                {at: map[string]string{"/api/v1/nodes": nodes}, err: "you may not list leases (API group coordination.k8s.io) in all namespaces"},
+		"no right for the one that is named": {at: map[string]string{all: list(system), "/api/v1/nodes": nodes}, namespace: "own", err: "in namespace own"},
+		"no right for nodes":                 {at: map[string]string{all: list(system)}, want: "a=best effort kritis-system", untold: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := ReadFleet(t.Context(), cluster(t, c.at), c.namespace, now)
+			if c.err != "" || err != nil {
+				if err == nil || c.err == "" || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("%+v, %v", f, err)
+				}
+				return
+			}
+			var got strings.Builder
+			count := 0
+			for _, n := range f.Nodes {
+				fmt.Fprintf(&got, "%s=%s ", n.Name, n.Mode)
+				count += f.Modes[n.Mode]
+			}
+			if got.String()+f.Namespace != c.want || (len(f.Untold) > 0) != c.untold || count == 0 {
+				t.Errorf("%s%s, %q", got.String(), f.Namespace, f.Untold)
+			}
+		})
 	}
 }

@@ -79,6 +79,7 @@ func testVerify(t *testing.T, s *site) {
 }
 
 func testExplain(t *testing.T, s *site) {
+	check(t, s.Apply(t.Context(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+reports+"}\n"))
 	s.startNode(t)
 	_, signed := s.push(t, "explain/signed")
 	_, unsigned := s.push(t, "explain/unsigned")
@@ -125,10 +126,16 @@ spec:
 	explain(signed).says(t, 0, "VERDICT allowed (Attested)")
 	explain(unsigned).says(t, 1, "VERDICT denied (NotAttested)")
 	check(t, s.AwaitPodReady(t.Context(), "prod", "good"))
-	explain("pod/good").says(t, 0, "Pod prod/good", "PLACE container main STATE running", "NODE "+s.NodeName()+": silent (NoReport)")
+	await(t, "the agent's report", func() error {
+		if r := s.kubectl(t, "status"); !strings.Contains(r.stdout, "best effort  NotRequired") {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	explain("pod/good").says(t, 0, "Pod prod/good", "PLACE container main STATE running", "NODE "+s.NodeName()+": best effort (NotRequired)")
 	explain("pod", "good").says(t, 0, "Pod prod/good")
 	explain("cronjob/nightly").says(t, 0, "CronJob prod/nightly", "container main", "Attested")
-	await := func(object string, words ...string) result {
+	denied := func(object string, words ...string) result {
 		t.Helper()
 		var r result
 		err := cluster.Await(t.Context(), object+" to be denied on the node", func(context.Context) error {
@@ -143,9 +150,9 @@ spec:
 		check(t, err)
 		return r
 	}
-	await("pod/mixed", "STATE waiting: CreateContainerError: ", "WHAT TEXT").says(t, 1, "PLACE init container first", "PLACE container bad", "PLACE container good",
-		"PLACE image volume model", "image "+unsigned+" is not attested", "Failed ", "validator")
-	await("deploy/app", "POD NODE PLACE STATE app-").says(t, 1, "Deployment prod/app", "denied (NotAttested)", "container main waiting: CreateContainerError")
+	denied("pod/mixed", "STATE waiting: CreateContainerError: ", "WHAT TEXT").says(t, 1, "PLACE init container first", "PLACE container bad", "PLACE container good",
+		"PLACE image volume model", "image "+unsigned+" is not attested", "Failed ", "validator", "FailedKritisAdmission")
+	denied("deploy/app", "POD NODE PLACE STATE app-").says(t, 1, "Deployment prod/app", "denied (NotAttested)", "container main waiting: CreateContainerError")
 	explain("pod/none").says(t, 2, "pods", `"none" not found`)
 	explain("configmap", "x").says(t, 2, "is not a kind with a pod template")
 	explain("thing.apps/x").says(t, 2, "no kind \"thing\"")
@@ -164,10 +171,24 @@ spec:
 	}
 	r := explain("pod/mixed", "-o", "json")
 	check(t, json.Unmarshal([]byte(r.stdout), &e))
-	if r.code != 1 || e.Kind != "Pod" || e.Node != s.NodeName() || e.Enforcement.Mode != nodereport.ModeSilent || len(e.Said) == 0 || len(e.Images) != 4 ||
+	if r.code != 1 || e.Kind != "Pod" || e.Node != s.NodeName() || e.Enforcement.Mode != nodereport.ModeBestEffort || len(e.Said) == 0 || len(e.Images) != 4 ||
 		e.Images[0].Place != "init container first" || !e.Images[0].Admitted || e.Images[1].Admitted || e.Images[1].Verdict.Reason != "NotAttested" || e.Images[1].Image != unsigned {
 		t.Errorf("%s", r)
 	}
+	// Break-glass: who may write the list lets it run, and everybody sees so.
+	check(t, s.Apply(t.Context(), fmt.Sprintf("apiVersion: kritis.grafeas.io/v1beta1\nkind: AdmissionAllowlist\nmetadata: {name: incident}\nspec: {patterns: [{namePattern: %q, namespace: prod, expires: %q, reason: incident 7}]}\n",
+		unsigned, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))))
+	explain(unsigned).says(t, 0, "allowed (AllowListed)", "ALLOWED BY AdmissionAllowlist incident, pattern "+unsigned+" (incident 7)", "BREAK-GLASS ends to apply at ")
+	await(t, "the pod to run by break-glass", func() error {
+		if r := explain("pod/mixed"); r.code != 0 || !strings.Contains(r.stdout, "KritisBreakGlass") {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	_, err = s.KubectlOutput(t.Context(), "delete", "aal", "incident")
+	check(t, err)
+	explain(unsigned).says(t, 1, "NotAttested")
+
 	// A custom kind with a pod template.
 	check(t, s.Apply(t.Context(), customKind))
 	_, err = s.KubectlOutput(t.Context(), "wait", "--for=condition=Established", "crd", "clonesets.apps.kruise.test", "--timeout=60s")
@@ -219,7 +240,11 @@ func testLint(t *testing.T, s *site) {
 }
 
 func testStatus(t *testing.T, s *site) {
-	s.kubectl(t, "status").says(t, 1, "NODE MODE WHY PLUGIN POLICY DENIED LAST DENIAL", s.NodeName()+" silent NoReport", "0 of 1 node enforces, 1 silent; no node reports")
+	// What the real agent says, and what nobody says.
+	s.kubectl(t, "status").says(t, 1, "NODE MODE WHY PLUGIN POLICY DENIED LAST DENIAL", s.NodeName()+" best effort NotRequired development (host) ",
+		", confirmed ", " ago, prod/", "explain/unsigned@sha256:", "0 of 1 node enforces, 1 best effort; reports of namespace "+reports)
+	s.kubectl(t, "status", "--node", s.NodeName()).says(t, 1, "placement host, on containerd", "NotAttested")
+	s.kubectl(t, "status", "--report-namespace", "default").says(t, 1, s.NodeName()+" silent NoReport", "1 silent")
 	now := time.Now()
 	good := nodereport.Report{
 		Version: "v1", Mode: nodereport.ModeEnforcing,
@@ -277,9 +302,7 @@ func testStatus(t *testing.T, s *site) {
 	// Where neither of the usual namespaces has reports, two that have some are one too many.
 	_, err := s.KubectlOutput(t.Context(), "delete", "lease", "-n", "kube-system", "-l", nodereport.Label+"="+nodereport.LabelValue)
 	check(t, err)
-	s.kubectl(t, "status").says(t, 1, "reports of namespace prod")
-	report("default", s.NodeName(), 0, nil)
-	s.kubectl(t, "status").says(t, 2, "several namespaces (default, prod): name that of kritis with --report-namespace")
+	s.kubectl(t, "status").says(t, 2, "several namespaces (prod, security): name that of kritis with --report-namespace")
 	s.kubectl(t, "explain", "pod/good", "-n", "prod", "--registry-config", s.path("registries.yaml")).says(t, 0, "how its node enforces is unknown")
 }
 

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// reports is where the agent reports: not one of the usual places.
+const reports = "security"
+
 const crds = "../../../daemonset/chart/crds"
 
 func check(t *testing.T, err error) {
@@ -166,7 +169,7 @@ func (s *site) startNode(t *testing.T) {
 		})
 	}
 	start(nil, "policyagent", "--kubeconfig", s.Kubeconfig(), "--node-name", s.NodeName(), "--state-dir", s.path("state"),
-		"--socket", s.path("agent.sock"), "--registry-config", s.path("registries.yaml"))
+		"--socket", s.path("agent.sock"), "--registry-config", s.path("registries.yaml"), "--report-namespace", reports)
 	start(func(ctx context.Context) error { return s.Node().WaitNRI(ctx, plugin.Name) },
 		"plugin", "--state-dir", s.path("state"), "--floor", s.path("floor.yaml"), "--nri-socket", s.Node().NRISocket(),
 		"--containerd-socket", s.Node().ContainerdSocket(), "--containerd-config", filepath.Join(s.Node().Dir(), "config.toml"),
