@@ -17,7 +17,7 @@ import (
 const (
 	// scrapeTimeout bounds a look at the plugin's metrics, maxScrape their size in bytes, maxSeries their number.
 	scrapeTimeout = 2 * time.Second
-	maxScrape     = 4 << 20
+	maxScrape     = 1 << 20
 	maxSeries     = 5000
 
 	pluginPrefix = "kritis_plugin_"
