@@ -235,3 +235,15 @@ func (m *Manager) provided(name string) (func(context.Context) error, bool) {
 	}
 	return restart, ok
 }
+
+// StopUnit stops a service, as systemctl stop does.
+func (m *Manager) StopUnit(name string) error {
+	s := m.running(name)
+	if s == nil {
+		return fmt.Errorf("unit %s was never started", name)
+	}
+	s.job.Lock()
+	defer s.job.Unlock()
+	s.endSupervision()
+	return nil
+}

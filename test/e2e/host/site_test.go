@@ -48,6 +48,7 @@ func startSite(t *testing.T) *site {
 	text, err := os.ReadFile(config)
 	check(t, err)
 	check(t, os.WriteFile(config, bytes.Replace(text, []byte("imports = []\n"), nil, 1), 0o640))
+	check(t, os.Chmod(config, 0o640))
 	s.systemd, err = systemd.Start(systemd.Options{
 		Socket: s.path("private"), Units: s.path("units"), RuntimeUnits: s.path("runtime-units"), Logs: s.path("services"),
 		Provided: map[string]func(context.Context) error{containerd: s.Node.RestartContainerd},
