@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// stopLimit is how long a process may take to end after SIGTERM before it is killed.
-const stopLimit = 10 * time.Second
+// stopLimit is how long a process may take to end after SIGTERM before it is killed. It is generous: an API server on a
+// loaded machine takes more than ten seconds.
+const stopLimit = 30 * time.Second
 
 // Command says how to start a [Process].
 type Command struct {
@@ -186,7 +187,7 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop asks the process to end (SIGTERM), also a paused one, and returns when it has. One that takes longer than 10
+// Stop asks the process to end (SIGTERM), also a paused one, and returns when it has. One that takes longer than 30
 // seconds, or than ctx, is killed, and that is an error. How the process ended is not: see [Process.Err].
 func (p *Process) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
