@@ -13,6 +13,7 @@ import (
 
 	admission "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -60,12 +61,14 @@ var valueSets = map[string][]string{
 		"webhook.podTemplates[0].path=spec.template", "webhook.exemptNamespaces={ci}",
 		"image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000",
 	},
-	"cert-manager":       {"webhook.certificates.mode=cert-manager"},
-	"cert-manager's own": {"webhook.certificates.mode=cert-manager", "webhook.certificates.issuerRef.name=company", "webhook.certificates.issuerRef.kind=ClusterIssuer"},
-	"own certificate":    {"webhook.certificates.mode=secret", "webhook.certificates.secretName=mine", "webhook.certificates.caBundle=PEM"},
-	"without webhook":    {"webhook.enabled=false"},
-	"other names":        {"nameOverride=guard", "rbac.aggregate=false"},
-	"other paths":        {"hostPaths.containerdConfig=/run/k3s/containerd/config.toml", "hostPaths.containerdSocket=/run/k3s/containerd/containerd.sock"},
+	"cert-manager":           {"webhook.certificates.mode=cert-manager"},
+	"cert-manager's own":     {"webhook.certificates.mode=cert-manager", "webhook.certificates.issuerRef.name=company", "webhook.certificates.issuerRef.kind=ClusterIssuer"},
+	"own certificate":        {"webhook.certificates.mode=secret", "webhook.certificates.secretName=mine", "webhook.certificates.caBundle=PEM"},
+	"without webhook":        {"webhook.enabled=false"},
+	"on the host":            {"plugin.placement=host", "image.pullSecrets[0].name=mine", "plugin.extraArgs={--log-format=json}"},
+	"on the host, elsewhere": {"plugin.placement=host", "plugin.install.systemdSocket=/run/other/private", "plugin.install.binDir=/var/lib/kritis-bin"},
+	"other names":            {"nameOverride=guard", "rbac.aggregate=false"},
+	"other paths":            {"hostPaths.containerdConfig=/run/k3s/containerd/config.toml", "hostPaths.containerdSocket=/run/k3s/containerd/containerd.sock"},
 }
 
 // template renders the chart, tests included, and returns its objects.
@@ -104,6 +107,7 @@ var typed = map[string]func() any{
 	"ServiceAccount": func() any { return new(core.ServiceAccount) }, "PodDisruptionBudget": func() any { return new(policy.PodDisruptionBudget) },
 	"NetworkPolicy": func() any { return new(networking.NetworkPolicy) }, "ClusterRole": func() any { return new(rbac.ClusterRole) },
 	"ClusterRoleBinding": func() any { return new(rbac.ClusterRoleBinding) }, "Role": func() any { return new(rbac.Role) },
+	"Job":                            func() any { return new(batch.Job) },
 	"RoleBinding":                    func() any { return new(rbac.RoleBinding) },
 	"ValidatingWebhookConfiguration": func() any { return new(admission.ValidatingWebhookConfiguration) },
 }
@@ -174,6 +178,8 @@ func podSpecs(t *testing.T, objects []unstructured.Unstructured) map[string]core
 			specs[o.GetName()] = decode[apps.DaemonSet](t, o).Spec.Template.Spec
 		case "Deployment":
 			specs[o.GetName()] = decode[apps.Deployment](t, o).Spec.Template.Spec
+		case "Job":
+			specs[o.GetName()] = decode[batch.Job](t, o).Spec.Template.Spec
 		case "Pod":
 			specs[o.GetName()] = decode[core.Pod](t, o).Spec
 		}
@@ -182,6 +188,17 @@ func podSpecs(t *testing.T, objects []unstructured.Unstructured) map[string]core
 		t.Fatalf("the chart makes %d pods", len(specs))
 	}
 	return specs
+}
+
+// Who is given credentials: the installer asks whether its DaemonSet is there, the drain Job deletes it.
+var mayAsk = []string{"policyagent", "plugin-install", "drain"}
+
+// mayWrite are the volumes of the host that a container may write to: the installer's are what it installs.
+func mayWrite(container string) []string {
+	if container == "plugin-install" {
+		return []string{"run", "programs", "units", "runtime-units", "containerd-config"}
+	}
+	return []string{"state", "run", "log"}
 }
 
 // What a container may have beyond nothing.
@@ -229,13 +246,13 @@ func checkContainer(t *testing.T, pod string, spec core.PodSpec, c core.Containe
 		complain("root: %t; only the node's pod is, whose state folder is root's", root)
 	}
 	for _, m := range c.VolumeMounts {
-		if strings.HasPrefix(m.MountPath, "/var/run/secrets") && c.Name != "policyagent" {
+		if strings.HasPrefix(m.MountPath, "/var/run/secrets") && !slices.Contains(mayAsk, c.Name) {
 			complain("has credentials")
 		}
 		i := slices.IndexFunc(spec.Volumes, func(v core.Volume) bool { return v.Name == m.Name })
 		if i < 0 {
 			complain("mounts volume %s, which the pod has not", m.Name)
-		} else if spec.Volumes[i].HostPath != nil && !m.ReadOnly && !slices.Contains([]string{"state", "run", "log"}, m.Name) {
+		} else if spec.Volumes[i].HostPath != nil && !m.ReadOnly && !slices.Contains(mayWrite(c.Name), m.Name) {
 			complain("may write to %s of the host", spec.Volumes[i].HostPath.Path)
 		}
 	}

@@ -8,12 +8,6 @@ import (
 	"github.com/kritis-node/kritis-node/policyagent/kube"
 )
 
-const (
-	// PlacementLabel of the DaemonSet's pods says where the plugin is; PlacementHost is its value for a host service.
-	PlacementLabel = "kritis.grafeas.io/plugin-placement"
-	PlacementHost  = "host"
-)
-
 // DaemonSet is the one whose pods install the service.
 type DaemonSet struct {
 	Server          *kube.Server
@@ -28,9 +22,11 @@ type daemonSet struct {
 	} `json:"metadata"`
 	Spec struct {
 		Template struct {
-			Metadata struct {
-				Labels map[string]string `json:"labels"`
-			} `json:"metadata"`
+			Spec struct {
+				Containers []struct {
+					Args []string `json:"args"`
+				} `json:"containers"`
+			} `json:"spec"`
 		} `json:"template"`
 	} `json:"spec"`
 }
@@ -53,10 +49,12 @@ func (d DaemonSet) Remove(ctx context.Context) (bool, string, error) {
 	case found.Metadata.DeletionTimestamp != nil:
 		return true, fmt.Sprintf("DaemonSet %s/%s is being deleted", d.Namespace, d.Name), nil
 	}
-	if placement := found.Spec.Template.Metadata.Labels[PlacementLabel]; placement != PlacementHost {
-		return true, fmt.Sprintf("DaemonSet %s/%s now has the plugin in placement %q", d.Namespace, d.Name, placement), nil
+	for _, c := range found.Spec.Template.Spec.Containers {
+		if len(c.Args) > 1 && c.Args[0] == "install" && c.Args[1] == "host" {
+			return false, fmt.Sprintf("DaemonSet %s/%s still wants it", d.Namespace, d.Name), nil
+		}
 	}
-	return false, fmt.Sprintf("DaemonSet %s/%s still wants it", d.Namespace, d.Name), nil
+	return true, fmt.Sprintf("DaemonSet %s/%s has its plugin elsewhere now", d.Namespace, d.Name), nil
 }
 
 // Drain deletes the DaemonSet, and waits until its pods are gone: each of them, seeing that, removes the service from its
