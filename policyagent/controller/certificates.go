@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -139,13 +140,12 @@ func (c *certificates) write(ctx context.Context, found *core.Secret, present ch
 	secret := map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{"namespace": c.namespace, "name": c.Secret},
+		"type":     cmp.Or(found.Type, core.SecretTypeTLS), // it cannot be changed, and left out it would be
 		"data":     present.data(),
 	}
 	if found.ResourceVersion != "" {
 		// Somebody who was faster wins.
 		secret["metadata"].(map[string]any)["resourceVersion"] = found.ResourceVersion
-	} else {
-		secret["type"] = core.SecretTypeTLS
 	}
 	data, err := json.Marshal(secret)
 	if err != nil {

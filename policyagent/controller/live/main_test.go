@@ -98,6 +98,9 @@ func startController(t *testing.T, kube *kubernetes.Cluster, port int, args ...s
 		if err := c.Stop(ctx); err != nil {
 			t.Error(err)
 		}
+		if c.Err() != nil && c.Err().Error() != "signal: killed" {
+			t.Errorf("it ended with %v", c.Err())
+		}
 		text, _ := os.ReadFile(log)
 		if t.Failed() {
 			t.Logf("the controller's log:\n%s", text)

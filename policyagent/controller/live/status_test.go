@@ -68,7 +68,7 @@ func testReasons(t *testing.T, kube *kubernetes.Cluster) {
 		{aal, "pattern", "{patterns: [{namePattern: x}, {namePattern: 'a**b'}]}", "False", "PatternInvalid", "patterns[1]: "},
 		{aal, "namespace", "{patterns: [{namePattern: x, namespace: 'team-*'}]}", "False", "PatternInvalid", "spec.patterns[0].namespace: "},
 		{aal, "over", "{patterns: [{namePattern: x, expires: '2020-01-01T00:00:00Z'}]}", "False", "PatternsExpired", "every pattern has expired"},
-		{aal, "over-partly", "{patterns: [{namePattern: y}, {namePattern: x, expires: '2020-01-01T00:00:00Z'}]}", "True", "SomePatternsExpired", "expired, and without effect: spec.patterns[1];"},
+		{aal, "over-partly", "{patterns: [{namePattern: z}, {namePattern: x, expires: '2020-01-01T00:00:00Z'}]}", "True", "SomePatternsExpired", "expired, and without effect: spec.patterns[1];"},
 	}
 	var all strings.Builder
 	for _, tc := range tests {
@@ -142,7 +142,7 @@ func testExpiry(t *testing.T, kube *kubernetes.Cluster) {
 	startController(t, kube, 9101)
 	first, last := time.Now().Add(4*time.Second), time.Now().Add(9*time.Second)
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-	apply(t, kube, object(v1beta1.KindAllowlist, "", "brief", fmt.Sprintf("{patterns: [{namePattern: x, expires: %q}, {namePattern: y, expires: %q}]}", at(last), at(first))))
+	apply(t, kube, object(v1beta1.KindAllowlist, "", "brief", fmt.Sprintf("{patterns: [{namePattern: x, expires: %q}, {namePattern: z, expires: %q}]}", at(last), at(first))))
 	await(t, kube, "", "aal/brief", reason, "Usable")
 	await(t, kube, "", "aal/brief", reason, "SomePatternsExpired")
 	if time.Now().Before(first.Truncate(time.Second)) {
