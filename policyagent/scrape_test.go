@@ -2,11 +2,20 @@ package policyagent
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodereport"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/test/documented"
 )
 
 // plugged serves as a plugin's socket what answer writes, and returns what an agent with that socket exposes.
@@ -84,5 +93,20 @@ func TestThePluginsMetrics(t *testing.T) {
 		if took := time.Since(began); took > 10*scrapeTimeout {
 			t.Errorf("%s took %s", name, took)
 		}
+	}
+}
+
+func TestMetricsAreDocumented(t *testing.T) {
+	f := start(t, t.TempDir(), func(c *Config) { c.PluginSocket = "/nonexistent/p" })
+	f.policies.say(document("one"), nil)
+	f.Report(nodestate.Report{Mode: nodereport.ModeBestEffort, Gaps: []nodestate.Gap{{Code: "NotRequired"}}})
+	_, body := get(t, f.Handler(), "/metrics")
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	parsed, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := documented.Metrics(t, "../docs/cluster.md", slices.Collect(maps.Values(parsed))); n < 20 {
+		t.Errorf("%d metrics only", n)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kritis-node/kritis-node/policyagent"
+	"github.com/kritis-node/kritis-node/test/documented"
 )
 
 // recorder is an API server that takes what is written, and can be told to fail.
@@ -325,5 +326,55 @@ func TestEventMetrics(t *testing.T) {
 	}
 	if got := gathered(t, w.Metrics(), "kritis_events_dropped_total"); len(got) != 5 {
 		t.Error(got)
+	}
+}
+
+func TestMetricsAreDocumented(t *testing.T) {
+	s, err := NewServer(&rest.Config{Host: "http://127.0.0.1:1"}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := NewNodeLease(s, "ns", "n1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(NewEvents(s, "c", "i", nil).Metrics(), lease.Metrics(), NewPolicies(s).Metrics())
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := documented.Metrics(t, "../../docs/cluster.md", families); n < 7 {
+		t.Errorf("%d metrics only", n)
+	}
+}
+
+// The source of policies was in touch when the kind was of which the API server said something least recently.
+func TestConfirmedAt(t *testing.T) {
+	p := NewPolicies(&Server{})
+	if at := p.ConfirmedAt(); !at.IsZero() {
+		t.Error(at)
+	}
+	old := time.Now().Add(-time.Hour)
+	for _, s := range []*store{p.authorities, p.allowlists, p.policies} {
+		s.reached(nil)
+		if at := p.ConfirmedAt(); !at.IsZero() {
+			t.Errorf("before all is known: %s", at)
+		}
+		if err := s.Replace(nil, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if at := p.ConfirmedAt(); !at.After(old) {
+		t.Error(at)
+	}
+	p.policies.contact = old
+	p.policies.reached(errors.New("away"))
+	if at := p.ConfirmedAt(); !at.Equal(old) {
+		t.Errorf("one kind is away: %s", at)
+	}
+	p.policies.heard()
+	if at := p.ConfirmedAt(); !at.After(old) {
+		t.Errorf("a watch says something: %s", at)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	reasonExempt    = "Exempt"    // the namespace is exempt by configuration
 	reasonUnchanged = "Unchanged" // an update brings no image that was not there
 	reasonNoImages  = "NoImages"  // nothing to judge
+	reasonMirror    = "MirrorPod" // a node's account of a static pod
 	reasonLimit     = "Limit"     // the object names more images than are judged
 )
 
@@ -59,6 +60,9 @@ func (w *Webhook) subjectOf(r review) (subject, error) {
 		return subject{reason: reasonExempt}, nil
 	case !known:
 		return subject{}, errUnknownKind
+	}
+	if mirror, err := r.mirrors(); err != nil || mirror {
+		return subject{reason: reasonMirror}, err
 	}
 	now, err := imagesOf(r.object, paths)
 	if err != nil {

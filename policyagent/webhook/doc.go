@@ -11,6 +11,9 @@
 // scaled, labelled or deleted. Nothing else excuses an image: no owner, annotation, label, subresource or deletion
 // timestamp.
 //
+// A node's account of a static pod (a mirror pod) is admitted: no kubelet starts anything from it, and without it nobody
+// would see at kubectl why the static pod does not run. mirror.go says how it is told from what merely looks like one.
+//
 // An object of a kind that it does not know is not answered (HTTP 422): the API server's configuration named a kind for
 // which this one has no --pod-template, and that configuration's failurePolicy says what then happens. Kinds that hold no
 // images (Scale, Eviction, Binding), and deleting and connecting, are always allowed.
@@ -33,6 +36,6 @@
 // # Parts
 //
 // json.go, review.go (requests), kinds.go, images.go (which images), rules.go (policies), cache.go, evidence.go (what is
-// known about an image), judge.go (verdicts), answer.go, text.go (words), handler.go, budget.go, listener.go,
+// known about an image), mirror.go, judge.go (verdicts), answer.go, text.go (words), handler.go, budget.go, listener.go,
 // certificate.go, webhook.go (the server), events.go, metrics.go.
 package webhook

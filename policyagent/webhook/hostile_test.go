@@ -113,6 +113,49 @@ func TestDodges(t *testing.T) {
 	}
 }
 
+// A node's account of a static pod is admitted; what only resembles one is judged.
+func TestMirrorPods(t *testing.T) {
+	w := made(t, usual(t))
+	type c = map[string]any
+	user := func(r c, name string, groups ...any) { r["userInfo"] = c{"username": name, "groups": groups} }
+	for name, tc := range map[string]struct {
+		change func(request, object, old c)
+		mirror bool
+	}{
+		"a node's":               {nil, true},
+		"of another node":        {func(r, _, _ c) { user(r, "system:node:n2", "system:nodes", "system:authenticated") }, false},
+		"of a user":              {func(r, _, _ c) { user(r, "alice", "system:nodes") }, false},
+		"of no member":           {func(r, _, _ c) { user(r, "system:node:n1", "system:masters", nil, 1, c{}) }, false},
+		"of a name like it":      {func(r, _, _ c) { user(r, "xsystem:node:n1", "system:nodes") }, false},
+		"of nobody":              {func(r, _, _ c) { delete(r, "userInfo") }, false},
+		"without the mark":       {func(_, o, _ c) { delete(metaOf(o), "annotations") }, false},
+		"with an empty mark":     {func(_, o, _ c) { metaOf(o)["annotations"] = c{mirrorAnnotation: ""} }, false},
+		"not bound":              {func(_, o, _ c) { delete(o["spec"].(c), "nodeName") }, false},
+		"changed":                {func(r, _, _ c) { r["operation"] = "UPDATE" }, false},
+		"an ephemeral container": {func(r, _, _ c) { r["subResource"] = "ephemeralcontainers" }, false},
+		"of another kind": {func(r, o, _ c) {
+			r["kind"] = c{"group": "apps", "version": "v1", "kind": "Deployment"}
+			o["spec"].(c)["template"] = c{"spec": o["spec"]}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for image, attested := range map[string]bool{unsignedImage: false, signedImage: true} {
+				body := edit(t, golden(t, "pod-create", "IMAGE", image, "RUNNING", runningImage), func(r, o, old c) {
+					user(r, "system:node:n1", "system:nodes", "system:authenticated")
+					metaOf(o)["annotations"] = c{mirrorAnnotation: "0123"}
+					o["spec"].(c)["nodeName"] = "n1"
+					if tc.change != nil {
+						tc.change(r, o, old)
+					}
+				})
+				if r := reviewed(t, w, body); r.Allowed != (attested || tc.mirror) || (verdict(r) == "allowed: MirrorPod") != tc.mirror {
+					t.Errorf("%s: %s, %s", image, said(r), verdict(r))
+				}
+			}
+		})
+	}
+}
+
 // What runs and is not attested may be scaled, labelled and deleted, and gets no further images.
 func TestUpdatesOfWhatRuns(t *testing.T) {
 	w := made(t, usual(t))

@@ -30,6 +30,8 @@ type review struct {
 	operation string
 	// namespace and name are the request's. The name is empty while the API server has yet to make one.
 	namespace, name string
+	subresource     string
+	by              asker
 	// dryRun: the user tries, so nothing may have an effect outside of the answer.
 	dryRun         bool
 	object, before []byte
@@ -90,6 +92,8 @@ func (c *cursor) request(r *review) error {
 		c.text("operation", &r.operation),
 		c.text("namespace", &r.namespace),
 		c.text("name", &r.name),
+		c.text("subResource", &r.subresource),
+		c.asker(&r.by),
 		field{"dryRun", func() error {
 			// Whatever is not a plain no counts as a try: then an event is missing, at worst.
 			said := string(c.raw())
