@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	metricName    = regexp.MustCompile(`^kritis_(plugin|policyagent|node|events|webhook)_[a-z_]+$`)
+	metricName    = regexp.MustCompile(`^kritis_(plugin|policyagent|node|events|webhook|controller)_[a-z_]+$`)
 	metricCell    = regexp.MustCompile("`(kritis_[a-z_]+)(?:\\{([a-z,]+)\\})?`")
 	agentMetric   = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
 	metricFolders = []string{"../plugin", "../policyagent"}
