@@ -34,7 +34,7 @@ func testWebhook(t *testing.T, kube *kubernetes.Cluster) {
 	process, err := cluster.StartProcess(t.Context(), cluster.Command{
 		Path: program, Log: filepath.Join(dir, "log"),
 		Args: []string{"webhook", "--kubeconfig", kube.Kubeconfig(), "--listen", ":8443", "--status-listen", "127.0.0.1:9103", "--drain-delay", "0s",
-			"--registry=false", "--tls-cert", dir + "/tls.crt", "--tls-key", dir + "/tls.key"},
+			"--registry=false", "--attestation-dir", dir, "--tls-cert", dir + "/tls.crt", "--tls-key", dir + "/tls.key"},
 	}, nil)
 	check(t, err)
 	t.Cleanup(func() {
