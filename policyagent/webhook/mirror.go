@@ -23,11 +23,8 @@ func (c *cursor) asker(a *asker) field {
 			c.text("username", &a.name),
 			field{"groups", func() error {
 				return c.list(func() error {
-					if c.next() != '"' {
-						c.skip()
-						return nil
-					}
-					a.node = a.node || string(c.raw()) == `"`+nodeGroup+`"`
+					group := string(c.raw()) // consumed whatever it is
+					a.node = a.node || group == `"`+nodeGroup+`"`
 					return nil
 				})
 			}},
