@@ -135,7 +135,7 @@ func TestMirrorPods(t *testing.T) {
 		"an ephemeral container": {func(r, _, _ c) { r["subResource"] = "ephemeralcontainers" }, false},
 		"of another kind": {func(r, o, _ c) {
 			r["kind"] = c{"group": "apps", "version": "v1", "kind": "Deployment"}
-			o["spec"].(c)["template"] = c{"spec": o["spec"]}
+			o["spec"] = c{"nodeName": "n1", "template": c{"spec": o["spec"]}}
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
