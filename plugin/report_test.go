@@ -254,3 +254,20 @@ func TestHandlersReport(t *testing.T) {
 		t.Errorf("%v from memory, %v not", value(t, p.counters.hits), value(t, p.counters.misses))
 	}
 }
+
+// What is told costs the create path nothing where nothing happens.
+func TestRecordDoesNotAllocate(t *testing.T) {
+	p, b := newPlugin(t, nil)
+	s := b.signed(t, "layer")
+	e := entry{at: placeCreate, subject: s, decision: b.decide(t.Context(), s, time.Now()), remembered: true, time: time.Now()}
+	if !e.decision.admits() {
+		t.Fatal(e.decision.message)
+	}
+	if n := testing.AllocsPerRun(100, func() { p.record(e) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	denied := denial("a", "one")
+	if n := testing.AllocsPerRun(100, func() { p.reports.add(denied) }); n != 0 {
+		t.Errorf("%v allocations to hand an incident over", n)
+	}
+}
