@@ -18,6 +18,9 @@ import (
 // namespace is where policy is required, as in the documentation of kritis-validation-hook.
 const namespace = "default"
 
+// hookConfiguration is the name of the chart's ValidatingWebhookConfiguration.
+const hookConfiguration = "kritis-validation-hook"
+
 type demo struct {
 	site  *site.Site
 	start time.Time
@@ -125,8 +128,8 @@ func (d *demo) bypasses(ctx context.Context) error {
 	d.note(d.call(ctx, "direct CRI call, name forged", cluster.ContainerSpec{UserSpecifiedImage: d.signed}))
 
 	d.say("the webhook is deleted by somebody who may")
-	d.typed("kubectl delete validatingwebhookconfiguration " + site.Release)
-	if _, err := d.site.KubectlOutput(ctx, "delete", "validatingwebhookconfiguration", site.Release); err != nil {
+	d.typed("kubectl delete validatingwebhookconfiguration " + hookConfiguration)
+	if _, err := d.site.KubectlOutput(ctx, "delete", "validatingwebhookconfiguration", hookConfiguration); err != nil {
 		return err
 	}
 	d.typed("kubectl run sneaked --image=" + d.unsigned)
