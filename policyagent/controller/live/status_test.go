@@ -108,16 +108,16 @@ func testReasons(t *testing.T, kube *kubernetes.Cluster) {
 	}
 	await(t, kube, "default", gap+"/good", reason, "AuthorityUnusable")
 	got := kubectl(t, kube, "get", "gap,aa,aal")
-	for _, want := range []string{"READY", "REASON", "False   AuthorityMissing", "False   KeyNotSupported", "True    SomePatternsExpired"} {
+	for _, want := range []string{"READY", "REASON", "False   AuthorityUnusable", "False   KeyNotSupported", "True    SomePatternsExpired"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("kubectl does not show %q:\n%s", want, got)
 		}
 	}
 	// Nobody's condition but ours is written, and one that somebody changed comes back.
-	kubectl(t, kube, "patch", "gap", "missing", "--subresource=status", "--type=merge", "--patch",
+	kubectl(t, kube, "patch", "gap", "useless", "--subresource=status", "--type=merge", "--patch",
 		`{"status":{"conditions":[{"type":"Other","status":"True","reason":"X","message":"","lastTransitionTime":"2020-01-01T00:00:00Z"}]}}`)
-	await(t, kube, "default", "gap/missing", reason, "AuthorityMissing")
-	await(t, kube, "default", "gap/missing", `{.status.conditions[?(@.type=="Other")].reason}`, "X")
+	await(t, kube, "default", "gap/useless", reason, "AuthorityUnusable")
+	await(t, kube, "default", "gap/useless", `{.status.conditions[?(@.type=="Other")].reason}`, "X")
 	kubectl(t, kube, "delete", "aa,gap,aal", "--all", "--namespace", "default")
 	c.awaitMetric(0, "kritis_controller_problems")
 }
@@ -158,6 +158,7 @@ func testExpiry(t *testing.T, kube *kubernetes.Cluster) {
 
 // A controller that finds everything as it should be writes nothing.
 func testSettled(t *testing.T, kube *kubernetes.Cluster) {
+	kubectl(t, kube, "delete", "aa,gap,aal", "--all", "--all-namespaces")
 	var all bytes.Buffer
 	for i := range 50 {
 		fmt.Fprint(&all, object(v1beta1.KindPolicy, "default", fmt.Sprintf("settled-%d", i), "{attestationAuthorityNames: [nobody]}"))
@@ -171,10 +172,10 @@ func testSettled(t *testing.T, kube *kubernetes.Cluster) {
 	await(t, kube, "default", "aa/settled", reason, "Usable")
 	await(t, kube, "", "aal/settled", reason, "Usable")
 	await(t, kube, "", "node/"+kube.NodeName(), `{.status.conditions[?(@.type=="KritisEnforcing")].reason}`, "Silent")
-	first.awaitMetric(51, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
+	first.awaitMetric(50, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
 	first.stop()
 	second := startController(t, kube, 9101)
-	second.awaitMetric(51, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
+	second.awaitMetric(50, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
 	second.awaitMetric(1, "kritis_controller_nodes", "mode=silent")
 	// One more change goes through all of the namespace again, and needs one write.
 	apply(t, kube, object(v1beta1.KindAuthority, "default", "settled", "{}"))
