@@ -150,7 +150,7 @@ func (f *mainFile) addImport(entry string) ([]byte, error) {
 	}
 	line := fmt.Sprintf("imports = [%q]%s%s", entry, importMark, end)
 	if !bytes.HasSuffix(version, []byte("\n")) {
-		line = end + line
+		line = end + strings.TrimSuffix(line, end) // the file has no end of line at its end, and does not get one
 	}
 	text := slices.Concat(f.text[:at[1]], []byte(line), f.text[at[1]:])
 	// The judge of a text's edit are the values: all are as before, and this one is new.
@@ -182,6 +182,8 @@ func (f *mainFile) removeImport(entry string) ([]byte, bool) {
 		end++
 	case len(rest) > 0:
 		return nil, false
+	default:
+		at = len(bytes.TrimSuffix(f.text[:at], []byte("\n")))
 	}
 	text := slices.Concat(f.text[:at], f.text[end:])
 	values, err := parse(text)
