@@ -79,6 +79,7 @@ func TestRewriteElsewhere(t *testing.T) {
 			"resources: [a.yaml]\nimages:\n- name: app # ours\n  newTag: v1   # the tag\n- name: x\n  newName: r.example/y\n  newTag: \"v2\"\n- {name: z, digest: 'sha256:1'}\n- {name: q, newName: p}\n",
 			"resources: [a.yaml]\nimages:\n- name: app # ours\n  digest: sha256:app:v1   # the tag\n- name: x\n  newName: r.example/y\n  digest: \"sha256:r.example/y:v2\"\n- {name: z, digest: 'sha256:1'}\n- {name: q, newName: p}\n",
 		},
+		"kustomization with both":   {"images: [{name: app, newTag: v1, digest: 'sha256:1'}]", "images: [{name: app, newTag: v1, digest: 'sha256:1'}]"},
 		"kustomization in one line": {"images: [{newTag: 'v1', name: app}]", "images: [{digest: 'sha256:app:v1', name: app}]"},
 		"images of another kind":    {"spec: {}\nimages:\n- {name: a, newTag: b}\n", "spec: {}\nimages:\n- {name: a, newTag: b}\n"},
 		"Tekton": {
