@@ -2,8 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kritis-node/kritis-node/policyagent/kube"
 )
@@ -40,7 +43,7 @@ func (d DaemonSet) Remove(ctx context.Context) (bool, string, error) {
 	var found daemonSet
 	err := d.Server.ReadObject(ctx, d.objects(), d.Name, &found)
 	switch {
-	case kube.IsNotFound(err):
+	case d.gone(err):
 		return true, fmt.Sprintf("DaemonSet %s/%s is gone", d.Namespace, d.Name), nil
 	case err != nil:
 		return false, "", err
@@ -55,6 +58,16 @@ func (d DaemonSet) Remove(ctx context.Context) (bool, string, error) {
 		}
 	}
 	return true, fmt.Sprintf("DaemonSet %s/%s has its plugin elsewhere now", d.Namespace, d.Name), nil
+}
+
+// gone says whether an API server that knows DaemonSets said that this one does not exist. A 404 alone may be a proxy's.
+func (d DaemonSet) gone(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !kube.IsNotFound(err) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Kind == "daemonsets" && details.Name == d.Name && len(details.Causes) == 0
 }
 
 // Drain deletes the DaemonSet, and waits until its pods are gone: each of them, seeing that, removes the service from its
@@ -72,7 +85,7 @@ func (d DaemonSet) Drain(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
-	if kube.IsNotFound(err) {
+	if d.gone(err) {
 		return nil
 	}
 	return fmt.Errorf("delete DaemonSet %s/%s: %w", d.Namespace, d.Name, err)

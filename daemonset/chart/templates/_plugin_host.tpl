@@ -58,9 +58,7 @@ has no capability. When it ends it asks the API server whether this DaemonSet st
   - {name: programs, mountPath: {{ .Values.plugin.install.binDir | quote }}}
   - {name: units, mountPath: {{ .Values.plugin.install.unitDir | quote }}}
   - {name: runtime-units, mountPath: {{ .Values.plugin.install.runtimeUnitDir | quote }}}
-  {{- if ne (dir .Values.plugin.install.systemdSocket) (dir .Values.plugin.install.runtimeUnitDir) }}
   - {name: systemd, mountPath: {{ dir .Values.plugin.install.systemdSocket | quote }}, readOnly: true}
-  {{- end }}
   # To undo, before the service is removed, what `kritis install --require` wrote there.
   - {name: containerd-config, mountPath: {{ dir .Values.hostPaths.containerdConfig | quote }}}
   - {name: tmp, mountPath: /tmp}
@@ -73,11 +71,9 @@ has no capability. When it ends it asks the API server whether this DaemonSet st
   hostPath: {path: {{ .Values.plugin.install.unitDir | quote }}, type: Directory}
 - name: runtime-units
   hostPath: {path: {{ .Values.plugin.install.runtimeUnitDir | quote }}, type: DirectoryOrCreate}
-{{- if ne (dir .Values.plugin.install.systemdSocket) (dir .Values.plugin.install.runtimeUnitDir) }}
 # The folder, because systemd makes its socket anew when it executes itself again.
 - name: systemd
   hostPath: {path: {{ dir .Values.plugin.install.systemdSocket | quote }}, type: Directory}
-{{- end }}
 - name: containerd-config
   hostPath: {path: {{ dir .Values.hostPaths.containerdConfig | quote }}, type: DirectoryOrCreate}
 - name: tmp

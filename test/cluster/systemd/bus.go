@@ -263,11 +263,11 @@ func (x methods) EnableUnitFiles(names []string, runtime, _ bool) (bool, []chang
 		}
 		x.m.note("EnableUnitFiles", filepath.Base(name))
 		for _, target := range parseUnit(path, string(data)).wantedBy {
-			link := filepath.Join(x.m.options.Units, target+".wants", filepath.Base(name))
+			link := filepath.Join(x.m.options.Path(x.m.options.Units), target+".wants", filepath.Base(name))
 			if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 				return false, nil, failure("DBus.Error.Failed", "%v", err)
 			}
-			if err := os.Symlink(path, link); err == nil {
+			if err := os.Symlink(filepath.Join(x.m.options.Units, filepath.Base(name)), link); err == nil {
 				changes = append(changes, change{"symlink", link, path})
 			}
 		}
@@ -279,7 +279,7 @@ func (x methods) DisableUnitFiles(names []string, _ bool) ([]change, *dbus.Error
 	changes := []change{}
 	for _, name := range names {
 		x.m.note("DisableUnitFiles", name)
-		links, _ := filepath.Glob(filepath.Join(x.m.options.Units, "*.wants", name))
+		links, _ := filepath.Glob(filepath.Join(x.m.options.Path(x.m.options.Units), "*.wants", name))
 		for _, link := range links {
 			if err := os.Remove(link); err == nil {
 				changes = append(changes, change{"unlink", link, ""})
@@ -330,7 +330,7 @@ func (x properties) Get(msg dbus.Message, face, key string) (dbus.Variant, *dbus
 func (m *Manager) names() []string {
 	var names []string
 	for _, dir := range []string{m.options.Units, m.options.RuntimeUnits} {
-		files, _ := filepath.Glob(filepath.Join(dir, "*.service"))
+		files, _ := filepath.Glob(filepath.Join(m.options.Path(dir), "*.service"))
 		for _, f := range files {
 			names = append(names, filepath.Base(f))
 		}
@@ -369,7 +369,7 @@ func (m *Manager) properties(name string) map[string]any {
 	if len(u.wantedBy) == 0 {
 		all["UnitFileState"] = "static"
 	}
-	if links, _ := filepath.Glob(filepath.Join(m.options.Units, "*.wants", name)); len(links) > 0 {
+	if links, _ := filepath.Glob(filepath.Join(m.options.Path(m.options.Units), "*.wants", name)); len(links) > 0 {
 		all["UnitFileState"] = "enabled"
 	}
 	return all

@@ -16,13 +16,17 @@ import (
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
-// Options say where everything is.
+// Options say where everything is. Paths are those of the machine that the services run on, but for Logs.
 type Options struct {
+	// Path is where this process finds what is at a path on the machine; nil: the machine is the caller's.
+	Path func(string) string
+	// Start starts a program on the machine; nil: beside the caller.
+	Start func(context.Context, cluster.Command) (*cluster.Process, error)
 	// Socket is where D-Bus is spoken.
 	Socket string
 	// Units is the administrator's folder of unit files, RuntimeUnits the one that a reboot empties. Both are made.
 	Units, RuntimeUnits string
-	// Logs takes what services write, and their notify sockets.
+	// Logs takes what services write.
 	Logs string
 	// Provided are units without a file, by name, that somebody else runs: what restarting them does.
 	Provided map[string]func(context.Context) error
@@ -49,12 +53,18 @@ func Start(options Options) (*Manager, error) {
 	if !cluster.Isolated() {
 		return nil, errors.New("services would be left on this host: call cluster.Isolate first")
 	}
-	for _, dir := range []string{options.Units, options.RuntimeUnits, options.Logs, filepath.Dir(options.Socket)} {
+	if options.Path == nil {
+		options.Path = func(path string) string { return path }
+	}
+	if options.Start == nil {
+		options.Start = func(ctx context.Context, c cluster.Command) (*cluster.Process, error) { return cluster.StartProcess(ctx, c, nil) }
+	}
+	for _, dir := range []string{options.Path(options.Units), options.Path(options.RuntimeUnits), options.Logs, options.Path(filepath.Dir(options.Socket))} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	listener, err := net.Listen("unix", options.Socket)
+	listener, err := net.Listen("unix", options.Path(options.Socket))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +101,7 @@ func (m *Manager) PowerOff() error {
 	for _, s := range services {
 		errs = append(errs, s.lose())
 	}
-	files, err := filepath.Glob(filepath.Join(m.options.RuntimeUnits, "*"))
+	files, err := filepath.Glob(filepath.Join(m.options.Path(m.options.RuntimeUnits), "*"))
 	errs = append(errs, err)
 	for _, f := range files {
 		errs = append(errs, os.RemoveAll(f))
@@ -99,14 +109,21 @@ func (m *Manager) PowerOff() error {
 	return errors.Join(errs...)
 }
 
+// ownUnits begins the names of the units that a boot starts. A machine of test/cluster begins with the host's /etc, whose
+// services are none of ours.
+const ownUnits = "kritis-"
+
 // Boot starts what is enabled, and waits for it.
 func (m *Manager) Boot() error {
-	links, err := filepath.Glob(filepath.Join(m.options.Units, "*.wants", "*"))
+	links, err := filepath.Glob(filepath.Join(m.options.Path(m.options.Units), "*.wants", "*"))
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, link := range links {
+		if !strings.HasPrefix(filepath.Base(link), ownUnits) {
+			continue
+		}
 		s, u, err := m.find(filepath.Base(link))
 		if err == nil {
 			s.job.Lock()
@@ -163,7 +180,7 @@ func (m *Manager) Logs() string {
 // file returns the path of a unit's file, the administrator's first, or an error.
 func (m *Manager) file(name string) (string, error) {
 	for _, dir := range []string{m.options.Units, m.options.RuntimeUnits} {
-		path := filepath.Join(dir, name)
+		path := m.options.Path(filepath.Join(dir, name))
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
@@ -219,7 +236,7 @@ func (m *Manager) find(name string) (*service, *unit, error) {
 	defer m.mu.Unlock()
 	s := m.services[name]
 	if s == nil {
-		s = &service{name: name, dir: m.options.Logs, state: inactive}
+		s = &service{name: name, options: &m.options, state: inactive}
 		m.services[name] = s
 	}
 	return s, u, nil

@@ -27,8 +27,8 @@ const (
 
 // service is one unit that was started at least once. One job runs at a time.
 type service struct {
-	name string
-	dir  string // for logs and the notify socket
+	name    string
+	options *Options
 
 	job sync.Mutex // held by whoever starts or stops
 
@@ -119,28 +119,28 @@ func (s *service) end(u *unit, p *cluster.Process) {
 	defer cancel()
 	_ = p.Stop(ctx) // one that had to be killed is ended too
 	if !u.runtimeKept && u.runtimeDirectory != "" {
-		_ = os.RemoveAll(filepath.Join("/run", u.runtimeDirectory))
+		_ = os.RemoveAll(s.options.Path(filepath.Join("/run", u.runtimeDirectory)))
 	}
 	s.set(inactive, nil)
 }
 
 // launch starts the program once, and waits until it is ready.
 func (s *service) launch(ctx context.Context, u *unit) (*cluster.Process, error) {
-	args, environment, err := u.expand()
+	args, environment, err := u.expand(s.options.Path)
 	if err != nil {
 		return nil, err
 	}
 	if u.runtimeDirectory != "" {
-		if err := os.MkdirAll(filepath.Join("/run", u.runtimeDirectory), 0o755); err != nil {
+		if err := os.MkdirAll(s.options.Path(filepath.Join("/run", u.runtimeDirectory)), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	command := cluster.Command{Path: args[0], Args: args[1:], Env: environment, Log: filepath.Join(s.dir, s.name+".log")}
+	command := cluster.Command{Path: args[0], Args: args[1:], Env: environment, Log: filepath.Join(s.options.Logs, s.name+".log")}
 	var notify *net.UnixConn
 	if u.kind == "notify" {
-		socket := filepath.Join(s.dir, s.name+".notify")
-		_ = os.Remove(socket)
-		if notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"}); err != nil {
+		socket := filepath.Join(filepath.Dir(s.options.Socket), s.name+".notify")
+		_ = os.Remove(s.options.Path(socket))
+		if notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.options.Path(socket), Net: "unixgram"}); err != nil {
 			return nil, err
 		}
 		defer notify.Close()
@@ -149,7 +149,7 @@ func (s *service) launch(ctx context.Context, u *unit) (*cluster.Process, error)
 		}
 		command.Env = append(command.Env, "NOTIFY_SOCKET="+socket)
 	}
-	p, err := cluster.StartProcess(ctx, command, nil)
+	p, err := s.options.Start(ctx, command)
 	if err != nil {
 		return nil, err
 	}

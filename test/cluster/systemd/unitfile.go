@@ -143,12 +143,12 @@ func splitWords(line string) ([]string, error) {
 	return words, nil
 }
 
-// expand returns the command line and the environment that a start of the unit has now.
-func (u *unit) expand() (args, environment []string, err error) {
+// expand returns the command line and the environment that a start of the unit has now. at is where files of the machine are.
+func (u *unit) expand(at func(string) string) (args, environment []string, err error) {
 	environment = append(environment, u.environment...)
 	for _, file := range u.environmentFiles {
 		path, optional := strings.CutPrefix(file, "-")
-		data, err := os.ReadFile(path)
+		data, err := os.ReadFile(at(path))
 		if optional && errors.Is(err, os.ErrNotExist) {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 // TestInstallAndRemove shows that the service enforces once installed, that installing again changes nothing, and that
 // nothing but state is left after removal.
 func TestInstallAndRemove(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	s.startsEverything(t)
 	first := s.version(t, "1")
 	s.install(t, first)

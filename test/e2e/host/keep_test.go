@@ -13,7 +13,7 @@ import (
 )
 
 // startInstaller starts the process that keeps the service installed.
-func (s *site) startInstaller(t *testing.T) *cluster.Process {
+func (s *node) startInstaller(t *testing.T) *cluster.Process {
 	t.Helper()
 	p, err := cluster.StartProcess(t.Context(), cluster.Command{Path: s.Program, Args: s.hostArgs(), Log: s.path("installer.log")}, func(ctx context.Context) error {
 		_, err := s.Status(ctx)
@@ -25,7 +25,7 @@ func (s *site) startInstaller(t *testing.T) *cluster.Process {
 
 // TestKeep shows that what somebody does to the service is undone, and that the end of the installer undoes nothing.
 func TestKeep(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	p := s.startInstaller(t)
 	unit := s.path("units/" + pluginUnit)
 	link := s.path("units/multi-user.target.wants/" + pluginUnit)
@@ -75,7 +75,7 @@ func TestKeep(t *testing.T) {
 // TestPowerCuts kills the installer at many moments of an upgrade, loses the power, boots, and installs again. What is on
 // disk must always be something that systemd starts and that enforces.
 func TestPowerCuts(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	versions := []string{s.version(t, "1"), s.version(t, "2")}
 	s.install(t, versions[0])
 	for round := range 8 {

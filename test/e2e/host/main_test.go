@@ -6,10 +6,11 @@ import (
 	"os"
 	"testing"
 
+	"github.com/kritis-node/kritis-node/test/site"
 	"github.com/kritis-node/kritis-node/test/stack"
 )
 
 func TestMain(m *testing.M) {
-	stack.Isolate()
+	stack.Isolate(site.Needs()...)
 	os.Exit(m.Run())
 }

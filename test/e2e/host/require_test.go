@@ -11,11 +11,11 @@ import (
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
-func (s *site) dropIn() string {
+func (s *node) dropIn() string {
 	return filepath.Join(s.Node.Dir(), "conf.d", "90-kritis-required.toml")
 }
 
-func (s *site) read(t *testing.T, path string) []byte {
+func (s *node) read(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	check(t, err)
@@ -31,7 +31,7 @@ func gone(path string) bool {
 // TestRequire shows on the real runtime that after the command absence denies, also after a reboot, and that undoing it
 // leaves the configuration byte by byte as it was.
 func TestRequire(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	before := s.read(t, s.config())
 	if out := s.runs(t, s.Program, 2, s.requireArgs("--yes", "--restart")...); !strings.Contains(out, "has to run before it is required") {
 		t.Errorf("without a plugin: %s", out)
@@ -87,7 +87,7 @@ func TestRequire(t *testing.T) {
 
 // TestRequireRefused shows what a node is not made to require.
 func TestRequireRefused(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	check(t, s.StartPlugin(t.Context(), "--placement", "pod"))
 	if out := s.runs(t, s.Program, 2, s.requireArgs("--yes")...); !strings.Contains(out, "runs in a pod") {
 		t.Errorf("in a pod: %s", out)
@@ -102,7 +102,7 @@ func TestRequireRefused(t *testing.T) {
 
 // TestRequireTakenBack shows that a containerd that does not come back is given its old configuration.
 func TestRequireTakenBack(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	before := s.read(t, s.config())
 	s.install(t, s.Program)
 	s.systemd.FailRestart(containerd, true)
@@ -118,7 +118,7 @@ func TestRequireTakenBack(t *testing.T) {
 
 // TestRemoveWhileRequired shows that uninstalling leaves a node that starts pods, never one that starts nothing.
 func TestRemoveWhileRequired(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	s.install(t, s.Program)
 	remove := s.hostArgs("--remove")
 
@@ -166,4 +166,3 @@ func TestRemoveWhileRequired(t *testing.T) {
 		}
 	})
 }
-

@@ -25,7 +25,7 @@ type storm struct {
 }
 
 // startStorm begins, with two clients. It must be ended.
-func (s *site) startStorm(t *testing.T) *storm {
+func (s *node) startStorm(t *testing.T) *storm {
 	t.Helper()
 	st := &storm{stop: make(chan struct{})}
 	for range 2 {
@@ -46,7 +46,7 @@ func (s *site) startStorm(t *testing.T) *storm {
 	return st
 }
 
-func (st *storm) create(ctx context.Context, s *site, pod string) {
+func (st *storm) create(ctx context.Context, s *node, pod string) {
 	for _, image := range []string{s.unsigned, s.signed} {
 		spec := cluster.ContainerSpec{Image: image, UserSpecifiedImage: image}
 		id, err := s.Node.CRI().CreateContainer(ctx, pod, spec)
@@ -109,7 +109,7 @@ func (st *storm) end(t *testing.T) {
 // TestUpgrade shows that another version takes over without a moment in which nobody decides: on a node that does not
 // require the plugin no unsigned container starts, on one that does every signed one starts. A downgrade is the same.
 func TestUpgrade(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	one, two := s.version(t, "1"), s.version(t, "2")
 	s.install(t, one)
 	first := s.revision(t)
@@ -152,7 +152,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestBrokenUpgrade shows that a version that does not come up leaves the old one alone.
 func TestBrokenUpgrade(t *testing.T) {
-	s := startSite(t)
+	s := startNode(t)
 	s.install(t, s.version(t, "1"))
 	before := s.revision(t)
 	_, pid, _ := s.systemd.State(pluginUnit)

@@ -24,19 +24,19 @@ const (
 	containerd = "containerd.service"
 )
 
-// site is a node without a plugin, with an agent, and with what stands in for systemd.
-type site struct {
+// node is one without a plugin, with an agent, and with what stands in for systemd.
+type node struct {
 	*stack.Stack
 	systemd  *systemd.Manager
 	signed   string
 	unsigned string
 }
 
-func startSite(t *testing.T) *site {
+func startNode(t *testing.T) *node {
 	t.Helper()
 	running, err := stack.Start(t.Context(), stack.Options{Bare: true, NotRequired: true})
 	check(t, err)
-	s := &site{Stack: running}
+	s := &node{Stack: running}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.Logs())
@@ -83,11 +83,11 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func (s *site) path(name string) string { return filepath.Join(s.Dir, "host", name) }
-func (s *site) config() string          { return filepath.Join(s.Node.Dir(), "config.toml") }
+func (s *node) path(name string) string { return filepath.Join(s.Dir, "host", name) }
+func (s *node) config() string          { return filepath.Join(s.Node.Dir(), "config.toml") }
 
 // hostArgs are the arguments of kritis install host on this node.
-func (s *site) hostArgs(more ...string) []string {
+func (s *node) hostArgs(more ...string) []string {
 	args := []string{"install", "host", "--bin-dir", s.path("bin"), "--unit-dir", s.path("units"), "--runtime-unit-dir", s.path("runtime-units"),
 		"--systemd-socket", s.path("private"), "--plugin-socket", s.PluginSocket(), "--plugin-audit-log", s.AuditLog(),
 		"--containerd-config", s.config(), "--every", "200ms", "--log-level", "debug"}
@@ -96,12 +96,12 @@ func (s *site) hostArgs(more ...string) []string {
 }
 
 // requireArgs are the arguments of kritis install --require on this node.
-func (s *site) requireArgs(more ...string) []string {
+func (s *node) requireArgs(more ...string) []string {
 	return append([]string{"install", "--require", "--containerd-config", s.config(), "--systemd-socket", s.path("private"), "--socket", s.PluginSocket()}, more...)
 }
 
 // version returns a program that does the same as the product and is another file.
-func (s *site) version(t *testing.T, name string) string {
+func (s *node) version(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(s.Program)
 	check(t, err)
@@ -112,7 +112,7 @@ func (s *site) version(t *testing.T, name string) string {
 }
 
 // runs runs a program to its end and returns what it said; it has to exit with the code.
-func (s *site) runs(t *testing.T, program string, code int, args ...string) string {
+func (s *node) runs(t *testing.T, program string, code int, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	output, err := cmd.CombinedOutput()
@@ -126,13 +126,13 @@ func (s *site) runs(t *testing.T, program string, code int, args ...string) stri
 }
 
 // install installs a version once.
-func (s *site) install(t *testing.T, program string) {
+func (s *node) install(t *testing.T, program string) {
 	t.Helper()
 	s.runs(t, program, 0, s.hostArgs("--once")...)
 }
 
 // enforces expects that the node tells signed from unsigned.
-func (s *site) enforces(t *testing.T) {
+func (s *node) enforces(t *testing.T) {
 	t.Helper()
 	if err := s.Run(t.Context(), prod, s.signed); err != nil {
 		t.Errorf("the signed image did not start: %v", err)
@@ -143,13 +143,13 @@ func (s *site) enforces(t *testing.T) {
 }
 
 // startsEverything expects that nobody asks for signatures.
-func (s *site) startsEverything(t *testing.T) {
+func (s *node) startsEverything(t *testing.T) {
 	t.Helper()
 	check(t, s.Run(t.Context(), prod, s.unsigned))
 }
 
 // startsNothing expects that everything is denied because the plugin is absent.
-func (s *site) startsNothing(t *testing.T) {
+func (s *node) startsNothing(t *testing.T) {
 	t.Helper()
 	for _, namespace := range []string{prod, "default", "kube-system"} {
 		if err := s.Run(t.Context(), namespace, s.signed); err == nil || !strings.Contains(err.Error(), "not present") {
@@ -159,7 +159,7 @@ func (s *site) startsNothing(t *testing.T) {
 }
 
 // revision is what the running plugin calls its installation.
-func (s *site) revision(t *testing.T) string {
+func (s *node) revision(t *testing.T) string {
 	t.Helper()
 	status, err := s.Status(t.Context())
 	check(t, err)
@@ -170,7 +170,7 @@ func (s *site) revision(t *testing.T) string {
 }
 
 // files are the names of what is installed.
-func (s *site) files(t *testing.T, dir string) []string {
+func (s *node) files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(s.path(dir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -184,7 +184,7 @@ func (s *site) files(t *testing.T, dir string) []string {
 }
 
 // awaitState waits until a unit is in a state with more starts than before.
-func (s *site) awaitStarts(t *testing.T, unit string, before int) {
+func (s *node) awaitStarts(t *testing.T, unit string, before int) {
 	t.Helper()
 	check(t, cluster.Await(t.Context(), unit+" to be started again", func(context.Context) error {
 		if state, _, starts := s.systemd.State(unit); state != "active" || starts <= before {
