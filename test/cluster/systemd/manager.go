@@ -57,7 +57,9 @@ func Start(options Options) (*Manager, error) {
 		options.Path = func(path string) string { return path }
 	}
 	if options.Start == nil {
-		options.Start = func(ctx context.Context, c cluster.Command) (*cluster.Process, error) { return cluster.StartProcess(ctx, c, nil) }
+		options.Start = func(ctx context.Context, c cluster.Command) (*cluster.Process, error) {
+			return cluster.StartProcess(ctx, c, nil)
+		}
 	}
 	for _, dir := range []string{options.Path(options.Units), options.Path(options.RuntimeUnits), options.Logs, options.Path(filepath.Dir(options.Socket))} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
