@@ -33,6 +33,7 @@ func TestAllowlistReady(t *testing.T) {
 		"none":              {nil, nil, "True", "Usable", "everything", 0},
 		"forever":           {[]v1beta1.AllowPattern{forever}, nil, "True", "Usable", "everything", 0},
 		"later":             {[]v1beta1.AllowPattern{pattern(3), forever, pattern(2)}, nil, "True", "Usable", "everything", 2},
+		"sooner first":      {[]v1beta1.AllowPattern{pattern(2), pattern(3)}, nil, "True", "Usable", "everything", 2},
 		"at this moment":    {[]v1beta1.AllowPattern{pattern(0)}, nil, "False", "PatternsExpired", "every pattern has expired", 0},
 		"some":              {[]v1beta1.AllowPattern{pattern(-1), pattern(5), pattern(-2)}, nil, "True", "SomePatternsExpired", "expired, and without effect: spec.patterns[0], spec.patterns[2]; the others", 5},
 		"many":              {many, nil, "True", "SomePatternsExpired", "expired", 0},
