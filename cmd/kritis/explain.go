@@ -192,7 +192,7 @@ func (e explanation) table(w io.Writer, now time.Time) {
 		if image.State != "" {
 			fmt.Fprintf(w, "STATE\t%s\n", clean(image.State))
 		}
-		image.answer.table(w)
+		image.table(w)
 	}
 	if len(e.Held) > 0 {
 		fmt.Fprint(w, "\nPOD\tNODE\tPLACE\tSTATE\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -134,13 +135,15 @@ func (r resolver) resolve(image string) (string, error) {
 // deliver prints the manifests, or replaces the files, each at once.
 func deliver(out io.Writer, files []string, results [][]byte, write bool) error {
 	if !write {
+		var before []byte
 		for i, result := range results {
 			if i > 0 {
-				if n := len(results[i-1]); n > 0 && results[i-1][n-1] != '\n' {
+				if len(before) > 0 && !bytes.HasSuffix(before, []byte("\n")) {
 					fmt.Fprintln(out)
 				}
 				fmt.Fprintln(out, "---")
 			}
+			before = result
 			if _, err := out.Write(result); err != nil {
 				return err
 			}
