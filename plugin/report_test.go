@@ -101,7 +101,19 @@ func TestReportsComeRegularlyAndAtOnce(t *testing.T) {
 		if agent.count() != 1 {
 			t.Errorf("%d at the start", agent.count())
 		}
-		time.Sleep(3*reportEvery + time.Second)
+		for range 3 { // a mode that changes all the time
+			r.hurry()
+			synctest.Wait()
+		}
+		if agent.count() != 1 {
+			t.Errorf("%d without a pause", agent.count())
+		}
+		time.Sleep(reportPause)
+		synctest.Wait()
+		if agent.count() != 2 {
+			t.Errorf("%d after the pause", agent.count())
+		}
+		time.Sleep(2*reportEvery + time.Second)
 		synctest.Wait()
 		if agent.count() != 4 {
 			t.Errorf("%d after three turns", agent.count())
@@ -249,6 +261,10 @@ func TestHandlersReport(t *testing.T) {
 	r := p.describe()
 	if r.Mode != ModeWaiting || r.Version != "v1" || r.Decisions.Denied != 4 || r.Decisions.Allowed != 4 || r.PolicyGeneration != 2 {
 		t.Errorf("%+v", r)
+	}
+	// The second look is none of the creates.
+	if err := h.StartContainer(t.Context(), &api.PodSandbox{Namespace: "free"}, &api.Container{Id: "free", Image: &api.Image{Digest: string(unsigned.bound.digest), ConfigDigest: string(unsigned.bound.config)}}); err != nil {
+		t.Error(err)
 	}
 	if value(t, p.counters.hits) != 4 || value(t, p.counters.misses) != 4 {
 		t.Errorf("%v from memory, %v not", value(t, p.counters.hits), value(t, p.counters.misses))

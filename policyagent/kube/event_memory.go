@@ -85,8 +85,5 @@ func (m *eventMemory) plan(k eventKey, now time.Time) (*known, string) {
 	return have, ""
 }
 
-// made notes an event that the API server took.
+// made notes an event that the API server took, in place of one that it keeps no more: it does so for an hour.
 func (m *eventMemory) made(k eventKey, name string) { m.events.Add(k, &known{name, 1}) }
-
-// gone notes that the API server has the event no more: it keeps them for an hour.
-func (m *eventMemory) gone(k eventKey) { m.events.Remove(k) }

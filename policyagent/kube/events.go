@@ -122,9 +122,6 @@ func (w *Events) send(ctx context.Context, e policyagent.Event, k eventKey, befo
 			}
 			return err
 		}
-		w.mu.Lock()
-		w.memory.gone(k)
-		w.mu.Unlock()
 	}
 	body := w.newEvent(e)
 	data, err := json.Marshal(body)

@@ -284,6 +284,19 @@ func TestEventNames(t *testing.T) {
 	}
 }
 
+// A watch that is quiet but for bookmarks is in touch all the same.
+func TestBookmarksConfirm(t *testing.T) {
+	p := NewPolicies(&Server{})
+	r := p.watcher.resources[0]
+	s := newStream(r, io.NopCloser(strings.NewReader(`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7"}}}`)), func() {})
+	if err := r.store.Replace(nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Decode(); err != nil || r.store.contactAt().IsZero() {
+		t.Error(err)
+	}
+}
+
 // gathered returns the values of a metric by its label.
 func gathered(t *testing.T, c prometheus.Collector, name string) map[string]float64 {
 	t.Helper()
