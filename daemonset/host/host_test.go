@@ -178,6 +178,7 @@ func TestProgramIsRepaired(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	const object = `{"kind":"DaemonSet","apiVersion":"apps/v1","metadata":{"name":"%s"%s},"spec":{"template":{"spec":{"containers":[{"args":["policyagent"]},{"args":%s}]}}}}`
 	const host, pod = `["install","host","--x"]`, `["plugin"]`
+	other := strings.Replace(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"m","reason":"NotFound","code":404,"details":{"name":"NAME","group":"apps","kind":"daemonsets"}}`, "NAME", "another", 1)
 	status := func(code int, reason string) string {
 		return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"m","reason":%q,"code":%d,"details":{"name":"kritis-node","group":"apps","kind":"daemonsets"}}`, reason, code)
 	}
@@ -192,6 +193,7 @@ func TestLeaving(t *testing.T) {
 		"other placement":                 {200, fmt.Sprintf(object, "kritis-node", "", pod), true, false},
 		"gone":                            {404, status(404, "NotFound"), true, false},
 		"not found, but by somebody else": {404, "404 page not found", false, true},
+		"another is not found":            {404, other, false, true},
 		"no rights":                       {403, status(403, "Forbidden"), false, true},
 		"overloaded":                      {429, status(429, "TooManyRequests"), false, true},
 		"broken":                          {500, "oops", false, true},

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -270,6 +271,32 @@ func TestUndoLeavesWhatIsNotOurs(t *testing.T) {
 			t.Errorf("%v, %v", p, err)
 		}
 	})
+}
+
+// TestOwnersStay shows that files, and their backups, belong to whom they belonged to. Who may not give files away skips it.
+func TestOwnersStay(t *testing.T) {
+	dir := folder(t, map[string]string{"config.toml": "version = 3\n"})
+	config := filepath.Join(dir, "config.toml")
+	if err := os.Chown(config, 12, 34); err != nil {
+		t.Skip("needs root: ", err)
+	}
+	p, err := PlanRequire(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backups, err := p.Apply(time.Now())
+	if err != nil || len(backups) != 1 {
+		t.Fatal(backups, err)
+	}
+	for _, path := range []string{config, backups[0]} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := info.Sys().(*syscall.Stat_t); s.Uid != 12 || s.Gid != 34 {
+			t.Errorf("%s belongs to %d:%d", filepath.Base(path), s.Uid, s.Gid)
+		}
+	}
 }
 
 // TestApplyIsAllOrNothing makes the second change of two fail, and somebody change a file between plan and deed.
