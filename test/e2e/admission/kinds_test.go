@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
 const (
@@ -130,8 +132,8 @@ func (s *suite) testImageVolumesAtAdmission(t *testing.T) {
 	check(t, s.Apply(ctx, volumePod("volume-signed", s.signed, s.signed)))
 	defer s.remove(t, "pod/volume-signed")
 	check(t, s.AwaitPodReady(ctx, "default", "volume-signed"))
-	content, err := s.KubectlOutput(ctx, "exec", "volume-signed", "--", "ls", "/data")
-	if err != nil || !strings.Contains(content, "bin") {
+	content, err := s.KubectlOutput(ctx, "exec", "volume-signed", "--", "cat", "/data"+cluster.MarkerFile)
+	if err != nil || !strings.Contains(content, "team/signed") {
 		t.Errorf("the volume holds %q, %v", content, err)
 	}
 }
@@ -149,7 +151,11 @@ func (s *suite) testExcuses(t *testing.T) {
 		"owner":                 `ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: none, uid: 00000000-0000-4000-8000-000000000000}]`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: excused, namespace: default, " + metadata + "}\nspec: " + fmt.Sprintf(podSpec, s.unsigned) + "}\n"
+			bound := ""
+			if strings.Contains(metadata, "config.mirror") {
+				bound = ", nodeName: " + s.NodeName() // or it is refused before anybody is asked
+			}
+			manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: excused, namespace: default, " + metadata + "}\nspec: " + fmt.Sprintf(podSpec, s.unsigned) + bound + "}\n"
 			_, stderr, code, err := s.KubectlInput(ctx, manifest, "create", "--filename", "-")
 			check(t, err)
 			s.denies(t, podsHook, s.unsigned, lastLine(stderr), code)
