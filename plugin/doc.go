@@ -9,6 +9,7 @@
 //	decide.go     the answer: from memory; else from the node's state; else the agent is asked, within a budget
 //	identity.go   which content really runs, from the runtime's own stores, never from an annotation
 //	audit.go      one line for every decision
+//	report.go     what people should hear of, to the policy agent, which tells the cluster
 //
 // Around it: connection.go registers with the runtime and does so again after every loss, runtime.go knows what
 // which runtime can promise, required.go whether the runtime insists on us, state.go and floor.go hold the rules in

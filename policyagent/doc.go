@@ -11,6 +11,10 @@
 // log and status say so. A source that fails is noted in the record: "nobody could tell" and "there are none" are
 // different answers. And a failure never takes away attestations that were known before.
 //
+// It also tells the cluster what happens on the node, which the plugin, without a network, cannot: what the plugin reports
+// over the socket becomes events and a report of the node, and its metrics are served beside the agent's.
+//
 // The parts: agent.go (construction, life), policy.go (snapshots), fetch.go (what a request needs), record.go (one
-// fetch), pool.go (how many at once), prefetch.go (before the plugin asks), status.go, metrics.go, telemetry.go.
+// fetch), pool.go (how many at once), prefetch.go (before the plugin asks), enforcement.go (what is known of the plugin),
+// incidents.go (events), scrape.go (its metrics), status.go, metrics.go, telemetry.go.
 package policyagent

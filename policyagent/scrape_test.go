@@ -74,7 +74,7 @@ func TestThePluginsMetrics(t *testing.T) {
 	}{
 		"absent":    {nil, 0},
 		"garbage":   {text("<html>"), 0},
-		"an error":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 0},
+		"an error":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, 0},
 		"full size": {text(long(maxScrape)), 1},
 		"too large": {text(long(maxScrape + 1)), 0},
 		"full":      {text(many(maxSeries)), 1},

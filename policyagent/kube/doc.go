@@ -1,4 +1,5 @@
-// Package kube is what the policy agent learns from the API server: policy (Policies), and the pods of its node (Pods).
+// Package kube is what the policy agent learns from the API server: policy (Policies), and the pods of its node (Pods); and
+// what it tells it: Events, and how the node enforces (NodeLease). Nothing waits for that, and nothing depends on it.
 //
 // Policies is a source of policies like a folder is. It watches the three kinds of kritis.grafeas.io, and tells what they
 // say once all three are known completely, and after each change, at most 100 ms later. Four things must stay true,
@@ -21,4 +22,5 @@
 //
 // The parts: config.go (how the API server is reached), resource.go (one kind: list and watch), page.go and stream.go
 // (what comes over the wire), absent.go (discovery), store.go, decode.go (objects), policies.go, pods.go, metrics.go.
+// And what is told to it: events.go with event_memory.go and event_metrics.go, and lease.go (how the node enforces).
 package kube

@@ -48,7 +48,7 @@ func newRecorder(t *testing.T) *recorder {
 			case r.answer == 404 && req.Method == http.MethodPatch:
 				fail(w, 404, "NotFound", "gone")
 			case r.answer == 503:
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 			default:
 				fmt.Fprint(w, `{"kind":"Event","apiVersion":"v1"}`)
 			}

@@ -102,7 +102,7 @@ func (l *NodeLease) Keep(ctx context.Context, report func(now time.Time) (nodere
 }
 
 // jitter keeps the nodes of a cluster from coming all at once.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5) }
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5) } //nolint:gosec // nobody gains by guessing it
 
 type leaseObject struct {
 	APIVersion string    `json:"apiVersion"`

@@ -38,7 +38,7 @@ func (l *leases) serve(w http.ResponseWriter, req *http.Request) bool {
 		fmt.Fprintf(w, `{"kind":"Node","metadata":{"name":"n1","uid":%q}}`, l.uid)
 	case l.failing:
 		l.tries++
-		w.WriteHeader(503)
+		w.WriteHeader(http.StatusServiceUnavailable)
 	case req.Method == http.MethodPatch && req.URL.Path == path+"/kritis-node.n1" && l.lease == nil:
 		fail(w, 404, "NotFound", "none")
 	case req.Method == http.MethodPatch && req.URL.Path == path+"/kritis-node.n1", req.Method == http.MethodPost && req.URL.Path == path:

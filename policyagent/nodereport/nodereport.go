@@ -17,7 +17,8 @@ const (
 	// Annotation of the Lease holds the Report as JSON.
 	Annotation = "kritis.grafeas.io/node-report"
 	// Label of the Lease, with value LabelValue, is how node reports are told from other Leases of the namespace.
-	Label      = "app.kubernetes.io/component"
+	Label = "app.kubernetes.io/component"
+	// LabelValue is the value of Label.
 	LabelValue = "node-report"
 
 	// RenewEvery is how often a report is sent if nothing changed, StaleAfter how old one may be before its node counts as
