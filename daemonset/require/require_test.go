@@ -309,7 +309,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	}
 	before := snapshot(t, dir)
 	broken := Plan{Changes: slices.Clone(p.Changes)}
-	broken.Changes[1].Path = filepath.Join(dir, "config.toml", "below-a-file")
+	broken.Changes[1].Path = "/proc/self/nobody-makes-this/config.toml"
 	broken.Changes[1].Before = nil
 	if _, err := broken.Apply(time.Now()); err == nil {
 		t.Fatal("it succeeded")
