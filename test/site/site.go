@@ -120,7 +120,7 @@ func (s *Site) prepare(ctx context.Context) error {
 	return err
 }
 
-// importImage gives every node the product's image, of this machine's architecture.
+// importImage gives every node the product's image, of this machine's architecture, as `make image` would write it.
 func (s *Site) importImage(ctx context.Context) error {
 	var programs []string
 	for _, pkg := range image.Packages() {
@@ -130,11 +130,35 @@ func (s *Site) importImage(ctx context.Context) error {
 		}
 		programs = append(programs, program)
 	}
-	img, err := image.New(image.Info{Version: tag}, runtime.GOARCH, programs...)
+	info := image.Info{Version: tag}
+	img, err := image.New(info, runtime.GOARCH, programs...)
 	if err != nil {
 		return err
 	}
-	return s.ImportImage(ctx, repository+":"+tag, img)
+	index, err := image.Index(info, img)
+	if err != nil {
+		return err
+	}
+	archive, err := os.Create(s.path("image.tar"))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(image.WriteArchive(archive, index, repository+":"+tag), archive.Close()); err != nil {
+		return err
+	}
+	for _, node := range s.Nodes() {
+		if _, err := node.Runtime().Ctr(ctx, "images", "import", "--local", archive.Name()); err != nil {
+			return err
+		}
+		err := cluster.Await(ctx, "CRI to know the image", func(ctx context.Context) error {
+			_, err := node.Runtime().CRI().ImageID(ctx, repository+":"+tag)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return os.Remove(archive.Name())
 }
 
 func (s *Site) path(parts ...string) string {
