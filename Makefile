@@ -56,6 +56,11 @@ bench: cluster-tools ## measure against a baseline in the same run
 	@$(GO) mod download
 	$(GO) run ./test/bench
 
+.PHONY: demo
+demo: cluster-tools ## see it work in a real Kubernetes, beside what kritis-validation-hook does; two minutes once all is built
+	@$(GO) mod download
+	@$(GO) run ./test/demo
+
 .PHONY: demo-node
 demo-node: node-tools ## see it work on one node, on a real containerd, in about two minutes
 	@$(GO) run ./test/demo/node
