@@ -149,7 +149,7 @@ func newInstallHostCommand() *cobra.Command {
 version is replaced without a gap: the new one registers beside the old one before that is stopped.
 
 The end of this process leaves the service as it is, unless --daemonset is named and the API server says that this
-DaemonSet is gone, is being deleted, or has its plugin in another placement: then the service is removed. --remove removes
+DaemonSet is gone, is being deleted, or has its plugin elsewhere: then the service is removed. --remove removes
 it at once. A requirement that kritis install --require brought about is undone first; if the runtime requires the plugin by
 anything else the service stays, and the exit code is 2.`,
 		Example: `  kritis install host --once
@@ -212,7 +212,7 @@ func runInstaller(ctx context.Context, runner *host.Runner, listen string) error
 	probes, end := context.WithCancel(probes)
 	defer end()
 	if listen != "" {
-		listener, err := net.Listen("tcp", listen)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 		if err != nil {
 			return fmt.Errorf("listen for probes: %w; name another --listen", err)
 		}

@@ -34,7 +34,10 @@ func startCluster(t *testing.T) *inCluster {
 			t.Log(c.Describe(context.Background()))
 			t.Log(c.Logs())
 		}
-		check(t, c.Close())
+		logs := c.node.Runtime().Logs()
+		if err := c.Close(); err != nil {
+			t.Errorf("%v\n%s", err, logs)
+		}
 	})
 	c.systemd, err = systemd.Start(systemd.Options{
 		Path: c.node.Path, Socket: "/run/systemd/private", Units: "/etc/systemd/system", RuntimeUnits: "/run/systemd/system", Logs: t.TempDir(),
@@ -131,7 +134,7 @@ func TestPlacementHost(t *testing.T) {
 	_, err := c.KubectlOutput(ctx, "create", "namespace", prod)
 	check(t, err)
 	check(t, c.Install(ctx, onHost))
-	check(t, c.Site.Require(ctx, prod))
+	check(t, c.Require(ctx, prod))
 	check(t, c.service())
 	c.enforces(t, "installed")
 	c.status(t, func(s plugin.Status) error {

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/systemd"
 	"github.com/kritis-node/kritis-node/test/stack"
 )
@@ -181,15 +179,4 @@ func (s *node) files(t *testing.T, dir string) []string {
 		names = append(names, e.Name())
 	}
 	return names
-}
-
-// awaitState waits until a unit is in a state with more starts than before.
-func (s *node) awaitStarts(t *testing.T, unit string, before int) {
-	t.Helper()
-	check(t, cluster.Await(t.Context(), unit+" to be started again", func(context.Context) error {
-		if state, _, starts := s.systemd.State(unit); state != "active" || starts <= before {
-			return fmt.Errorf("it is %s, started %d times", state, starts)
-		}
-		return nil
-	}))
 }
