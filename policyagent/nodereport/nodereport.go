@@ -21,9 +21,10 @@ const (
 	// LabelValue is the value of Label.
 	LabelValue = "node-report"
 
-	// RenewEvery is how often a report is sent if nothing changed, StaleAfter how old one may be before its node counts as
-	// silent. A change of what people should see at once is sent at once.
+	// RenewEvery is how often a report is sent if nothing changed. A change of what people should see at once is sent at
+	// once.
 	RenewEvery = time.Minute
+	// StaleAfter is how old a report may be before its node counts as silent.
 	StaleAfter = 3 * time.Minute
 
 	// Condition is the type of the condition of a Node. It is True if the mode is ModeEnforcing.
