@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -43,19 +42,16 @@ func WriteArchive(w io.Writer, index v1.ImageIndex, reference string) error {
 // archive packs a folder. WalkDir goes by name, so the same files give the same bytes.
 func archive(w io.Writer, dir string) error {
 	t := tar.NewWriter(w)
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
+	files := os.DirFS(dir)
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == "." {
 			return err
 		}
 		header := tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}
 		if entry.IsDir() {
 			return t.WriteHeader(&header)
 		}
-		content, err := os.Open(path)
+		content, err := files.Open(name)
 		if err != nil {
 			return err
 		}

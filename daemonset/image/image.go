@@ -22,8 +22,8 @@ const (
 	rootsFile = "etc/ssl/certs/ca-certificates.crt"
 	// User is who a container runs as unless its pod says otherwise: nobody in particular.
 	User = "65532:65532"
-	// passwd names the user, for what asks who it is.
-	passwd = "root:x:0:0:root:/:/nonexistent\nnonroot:x:65532:65532:nonroot:/nonexistent:/nonexistent\n"
+	// accounts is /etc/passwd: it names the user, for what asks who it is.
+	accounts = "root:x:0:0:root:/:/nonexistent\nnonroot:x:65532:65532:nonroot:/nonexistent:/nonexistent\n"
 )
 
 // Info is what an image says of itself. Version is required.
@@ -68,7 +68,7 @@ func New(info Info, architecture string, programs ...string) (v1.Image, error) {
 		return nil, err
 	}
 	// What seldom changes comes first: it is pulled once.
-	base, err := layer(info.created(), file{rootsFile, 0o644, roots}, file{"etc/passwd", 0o644, []byte(passwd)})
+	base, err := layer(info.created(), file{rootsFile, 0o644, roots}, file{"etc/passwd", 0o644, []byte(accounts)})
 	if err != nil {
 		return nil, err
 	}

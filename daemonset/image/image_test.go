@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func files(t *testing.T, img v1.Image) map[string]*tar.Header {
 		defer content.Close()
 		for r := tar.NewReader(content); ; {
 			h, err := r.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -211,7 +212,7 @@ func TestArchiveIsAnImageLayout(t *testing.T) {
 	dir := t.TempDir()
 	for r := tar.NewReader(&archive); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -268,7 +269,7 @@ func TestDockerfileSaysTheSame(t *testing.T) {
 	wants := []string{"FROM scratch", "USER " + User, "ENTRYPOINT " + string(entrypoint), "/root/" + rootsFile, "/root/" + programFolder + "/",
 		"ENV PATH=/" + programFolder, "-trimpath -buildvcs=false -ldflags \"-s -w -buildid= -X main.version=$VERSION\""}
 	wants = append(wants, Packages()...)
-	for line := range strings.Lines(passwd) {
+	for line := range strings.Lines(accounts) {
 		wants = append(wants, "'"+strings.TrimSpace(line)+"'")
 	}
 	for label, value := range (Info{Version: "$VERSION"}).labels() {

@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// Release and Namespace are where the chart is installed.
-	Release   = "kritis"
+	// Release is what the chart is installed as.
+	Release = "kritis"
+	// Namespace is where it is installed.
 	Namespace = "kritis-system"
 	// repository and tag name the image that every node has.
 	repository = "kritis.test/kritis-node"
