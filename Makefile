@@ -42,6 +42,8 @@ lint: ## golangci-lint and gofmt
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
 	@lint="$$(test/tools/install --print-dir golangci-lint)" && "$$lint/golangci-lint" run ./...
 	$(GO) mod tidy -diff
+	@# kubectl-kritis is for workstations of other systems too.
+	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/kritis
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for MINUTES minutes each
