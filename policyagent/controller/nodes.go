@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -16,12 +17,17 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 )
+
+// conflictPause is how long the cache gets to catch up with somebody else's change of a Node.
+const conflictPause = time.Second
 
 // nodes keeps the condition nodereport.Condition of every node, from the nodes' reports.
 type nodes struct {
@@ -49,7 +55,7 @@ func addNodes(m manager.Manager, n *nodes) error {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: node}}}
 	})
 	return builder.ControllerManagedBy(m).Named("nodes").
-		Watches(&core.Node{}, &handler.EnqueueRequestForObject{}).
+		Watches(&core.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
 		Watches(&coordination.Lease{}, byLease).
 		Complete(n)
 }
@@ -68,6 +74,14 @@ func slimNode(o any) (any, error) {
 		slim.Status.Conditions = []core.NodeCondition{*c}
 	}
 	return slim, nil
+}
+
+// matters says whether a change of a Node is one that is used here. Most are kubelet's, which writes every few minutes.
+func matters(e event.UpdateEvent) bool {
+	before, ok := e.ObjectOld.(*core.Node)
+	after, ok2 := e.ObjectNew.(*core.Node)
+	return !ok || !ok2 || before.Labels[core.LabelOSStable] != after.Labels[core.LabelOSStable] ||
+		!reflect.DeepEqual(condition(before), condition(after))
 }
 
 func condition(node *core.Node) *core.NodeCondition {
@@ -100,8 +114,12 @@ func (n *nodes) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	left := n.renewals.left(node.Name, lease, now)
 	next, mode := judgeNode(node.Name, lease, left > 0)
 	n.metrics.setNode(node.Name, mode)
-	if err := n.write(ctx, node, next, now); err != nil {
+	written, err := n.write(ctx, node, next, now)
+	switch {
+	case err != nil:
 		return reconcile.Result{}, err
+	case !written:
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
 	}
 	return reconcile.Result{RequeueAfter: max(left, 0)}, nil
 }
@@ -129,11 +147,11 @@ func (n *nodes) lease(ctx context.Context, node string) (*coordination.Lease, er
 }
 
 // write gives a node the condition if it does not have it, and tells of the change. Other conditions are not touched. The
-// resource version keeps a change from being told twice: whoever reads an old node does not write.
-func (n *nodes) write(ctx context.Context, node *core.Node, next core.NodeCondition, now time.Time) error {
+// resource version keeps a change from being told twice: whoever has read an old node does not write, and has to read anew.
+func (n *nodes) write(ctx context.Context, node *core.Node, next core.NodeCondition, now time.Time) (written bool, err error) {
 	last := condition(node)
 	if last != nil && last.Status == next.Status && last.Reason == next.Reason && last.Message == next.Message {
-		return nil
+		return true, nil
 	}
 	next.LastHeartbeatTime, next.LastTransitionTime = metav1.NewTime(now), metav1.NewTime(now)
 	if last != nil && last.Status == next.Status {
@@ -144,20 +162,20 @@ func (n *nodes) write(ctx context.Context, node *core.Node, next core.NodeCondit
 		"status":   map[string]any{"conditions": []core.NodeCondition{next}},
 	})
 	if err != nil {
-		return fmt.Errorf("encoding the condition of node %s: %w", node.Name, err)
+		return false, fmt.Errorf("encoding the condition of node %s: %w", node.Name, err)
 	}
 	target := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}
 	err = n.client.Status().Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(fieldOwner))
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		n.log.DebugContext(ctx, "a node changed before its condition was written", "node", node.Name, "error", err)
-		return nil // the change comes here too
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("writing the condition of node %s: %w", node.Name, err)
+		return false, fmt.Errorf("writing the condition of node %s: %w", node.Name, err)
 	}
 	n.log.InfoContext(ctx, "condition of a node written", "node", node.Name, "status", next.Status, "reason", next.Reason, "message", next.Message)
 	if last == nil {
-		return nil
+		return true, nil
 	}
 	switch was, is := last.Status == core.ConditionTrue, next.Status == core.ConditionTrue; {
 	case was && !is:
@@ -165,7 +183,7 @@ func (n *nodes) write(ctx context.Context, node *core.Node, next core.NodeCondit
 	case is && !was:
 		n.recorder.Eventf(node, nil, core.EventTypeNormal, EventEnforcing, next.Reason, "%s", next.Message)
 	}
-	return nil
+	return true, nil
 }
 
 // renewals tells how old reports are by this machine's clock. Clocks of nodes may be wrong: what counts is when a renewal

@@ -24,7 +24,8 @@ import (
 
 const secretName = "kritis-webhook-certificate"
 
-// configuration is what a chart writes: two webhooks of ours, and one that is somebody else's.
+// configuration is what a chart writes: two webhooks of ours; and two that are somebody else's, one with the name of our
+// Service and one in our namespace.
 const configuration = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
@@ -45,7 +46,14 @@ webhooks:
   namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: judged}}
   rules: [{apiGroups: [apps], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [deployments]}]
 - name: somebody.else.example
-  clientConfig: {service: {namespace: else, name: else, path: /, port: 443}}
+  clientConfig: {service: {namespace: else, name: kritis-webhook, path: /, port: 443}}
+  failurePolicy: Ignore
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: nowhere}}
+  rules: [{apiGroups: [""], apiVersions: ["*"], operations: [CREATE], resources: [pods]}]
+- name: another.else.example
+  clientConfig: {service: {namespace: kritis-system, name: else, path: /, port: 443}}
   failurePolicy: Ignore
   sideEffects: None
   admissionReviewVersions: [v1]
@@ -100,7 +108,7 @@ func trusted(t *testing.T, kube *kubernetes.Cluster, want ...[]byte) {
 		get(t, kube, &c, "validatingwebhookconfiguration", "kritis-validation-hook")
 		for i, w := range c.Webhooks {
 			expect := all.String()
-			if i == 2 {
+			if i >= 2 {
 				expect = ""
 			}
 			if string(w.ClientConfig.CABundle) != expect {

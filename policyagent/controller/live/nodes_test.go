@@ -141,9 +141,9 @@ func testNodes(t *testing.T, kube *kubernetes.Cluster) {
 // A node that stops reporting is silent when its report is too old, though nothing else happens.
 func testSilent(t *testing.T, kube *kubernetes.Cluster) {
 	apply(t, kube, farNodes)
-	apply(t, kube, lease(t, "far", time.Now().Add(20*time.Second-nodereport.StaleAfter), report(t, "far", nodereport.ModeEnforcing)))
-	c := startController(t, kube, 9101)
-	c.awaitMetric(1, "kritis_controller_nodes", "mode=enforcing")
+	startController(t, kube, 9101)
+	await(t, kube, "", "node/far", nodeReason, "Silent")
+	apply(t, kube, lease(t, "far", time.Now().Add(15*time.Second-nodereport.StaleAfter), report(t, "far", nodereport.ModeEnforcing)))
 	await(t, kube, "", "node/far", nodeReason, "Enforcing")
 	await(t, kube, "", "node/far", nodeReason, "Silent")
 	if got := nodeCondition(t, kube, "far"); got.Status != core.ConditionUnknown || !strings.HasPrefix(got.Message, "the last report of this node is from 20") {

@@ -140,7 +140,7 @@ func testFollow(t *testing.T, kube *kubernetes.Cluster) {
 // Patterns expire when their time has come, though nothing else happens.
 func testExpiry(t *testing.T, kube *kubernetes.Cluster) {
 	startController(t, kube, 9101)
-	first, last := time.Now().Add(4*time.Second), time.Now().Add(9*time.Second)
+	first, last := time.Now().Add(10*time.Second), time.Now().Add(15*time.Second)
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	apply(t, kube, object(v1beta1.KindAllowlist, "", "brief", fmt.Sprintf("{patterns: [{namePattern: x, expires: %q}, {namePattern: z, expires: %q}]}", at(last), at(first))))
 	await(t, kube, "", "aal/brief", reason, "Usable")
