@@ -31,7 +31,7 @@ type decision struct {
 	chain string
 	// unbound: the verdict does not depend on the content.
 	unbound bool
-	expires time.Time // zero: as long as the rules stay the same
+	expires time.Time // from then on it is not repeated; zero: as long as the rules stay the same
 	// generation is that of the rules that it was made under.
 	generation uint64
 }
@@ -103,6 +103,10 @@ func (d *decider) image(ctx context.Context, r *rules, s *subject, now time.Time
 		made.expires = now.Add(denialKept)
 	case made.verdict.Reason == verifier.AllowListed || restsOnName(s.image) && !made.unbound:
 		made.expires = now.Add(nameKept)
+	}
+	// Nobody tells this process that an entry of an allow-list has ended: the rules stay as they are.
+	if by := made.verdict.AllowedBy; by != nil && !by.Expires.IsZero() && (made.expires.IsZero() || by.Expires.Before(made.expires)) {
+		made.expires = by.Expires
 	}
 	d.kept.put(keyOf(r.generation, s), made)
 	return made

@@ -130,8 +130,8 @@ func TestRemembered(t *testing.T) {
 	}{
 		"nobody knows what it is":  {unidentified, 0, false},
 		"admitted":                 {signed, 24 * time.Hour, true},
-		"denied":                   {unsigned, denialKept, true},
-		"denied, a while ago":      {unsigned, denialKept + 1, false},
+		"denied":                   {unsigned, denialKept - 1, true},
+		"denied, a while ago":      {unsigned, denialKept, false},
 		"could not tell":           {unknown, 0, false},
 		"in another namespace":     {&other, 0, false},
 		"by another handler":       {&handler, 0, false},
@@ -152,6 +152,39 @@ func TestRemembered(t *testing.T) {
 	}
 	if made := b.decide(t.Context(), signed, now); made.admits() {
 		t.Errorf("admitted under new rules: %+v", made.verdict)
+	}
+}
+
+// A decision by an entry that expires is not repeated from the moment on in which the entry does, though others by a name are
+// kept for longer.
+func TestBreakGlassIsNotRememberedPastItsEnd(t *testing.T) {
+	b := newTestbed(t, nil)
+	now := time.Now().UTC()
+	expires := now.Add(5 * time.Second)
+	unsigned := b.unsigned(t, "unsigned")
+	b.store.records = append(b.store.records, imageRecord{name: unsigned.image, target: unsigned.bound.digest})
+	for i, tc := range []struct {
+		expires time.Time
+		after   time.Duration
+		want    bool
+	}{
+		{expires, 0, true},
+		{expires, 5*time.Second - 1, true},
+		{expires, 5 * time.Second, false},
+		{time.Time{}, 5 * time.Second, true},
+		{now.Add(time.Hour), nameKept, false},
+	} {
+		b.policy(t, uint64(2+i), verifier.Document{
+			Policies:  []verifier.PolicySpec{{Namespace: unsigned.namespace, Name: "p", AuthorityNames: []string{"team"}}},
+			Allowlist: []verifier.AllowSpec{{List: "emergency", Pattern: unsigned.image, Expires: tc.expires}},
+		})
+		b.rules.reload()
+		if made := b.decide(t.Context(), unsigned, now); made.verdict.Reason != verifier.AllowListed {
+			t.Fatalf("%+v", made.verdict)
+		}
+		if got := b.remembered(unsigned, now.Add(tc.after)); (got != nil) != tc.want {
+			t.Errorf("the entry expires at %v, it is %v: remembered = %+v, want %v", tc.expires, now.Add(tc.after), got, tc.want)
+		}
 	}
 }
 

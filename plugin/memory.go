@@ -58,7 +58,7 @@ func newMemory() (*memory, error) {
 // get returns a decision, or nil. It neither blocks for long nor allocates.
 func (m *memory) get(key decisionKey, now time.Time) *decision {
 	made, ok := m.decisions.Get(key)
-	if !ok || !made.expires.IsZero() && now.After(made.expires) {
+	if !ok || !made.expires.IsZero() && !now.Before(made.expires) {
 		return nil
 	}
 	return made

@@ -81,11 +81,12 @@ func combine(findings []finding) Verdict {
 	return v
 }
 
-// combineAllowed tells the weakest of the reasons, the one that a reader must know of.
+// combineAllowed tells the weakest of the reasons, the one that a reader must know of, and of two allow-lists the entry that ends
+// first: with it the verdict does.
 func combineAllowed(findings []finding) Verdict {
 	v := Verdict{Outcome: Allowed, Reason: Attested}
 	for _, f := range findings {
-		if f.reason == AllowListed && v.AllowedBy == nil {
+		if f.reason == AllowListed && (v.AllowedBy == nil || f.allowedBy.endsBefore(v.AllowedBy)) {
 			v.AllowedBy = f.allowedBy
 		}
 		if f.reason == Bootstrapping || f.reason == AllowListed && v.Reason == Attested {

@@ -253,3 +253,29 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+// Of the floor's entry and the cluster's the one is told that ends first, because with it the verdict does.
+func TestAllowedByWhatEndsFirst(t *testing.T) {
+	ends := func(after time.Duration) time.Time { return now.Add(after) }
+	for name, test := range map[string]struct {
+		floor, cluster, want time.Time
+	}{
+		"neither ends":            {},
+		"the floor's ends":        {floor: ends(1), want: ends(1)},
+		"the cluster's ends":      {cluster: ends(1), want: ends(1)},
+		"the floor's ends first":  {floor: ends(1), cluster: ends(2), want: ends(1)},
+		"the floor's ends second": {floor: ends(2), cluster: ends(1), want: ends(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			floor := floorDocument()
+			floor.Allowlist = []AllowSpec{{Pattern: appPinned, Expires: test.floor}}
+			cluster := document()
+			cluster.Allowlist = []AllowSpec{{Pattern: appPinned, Expires: test.cluster}}
+			rules := Rules{Floor: floorOf(t, FloorSpec{Document: floor}), Cluster: compiled(cluster)}
+			v := rules.Decide(app(appPinned), honestWorld(), honestWorld())
+			if v.Reason != AllowListed || v.AllowedBy == nil || !v.AllowedBy.Expires.Equal(test.want) {
+				t.Errorf("%s by %+v, want one that ends at %v", v.Reason, v.AllowedBy, test.want)
+			}
+		})
+	}
+}

@@ -107,6 +107,10 @@ type AllowMatch struct {
 	Expires time.Time `json:"expires,omitzero"`
 }
 
+func (m *AllowMatch) endsBefore(other *AllowMatch) bool {
+	return !m.Expires.IsZero() && (other.Expires.IsZero() || m.Expires.Before(other.Expires))
+}
+
 // PolicyResult is what became of one policy.
 type PolicyResult struct {
 	Namespace string `json:"namespace"`

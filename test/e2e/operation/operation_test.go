@@ -56,7 +56,8 @@ func TestOperation(t *testing.T) {
 func start(t *testing.T) *operation {
 	t.Helper()
 	s, err := site.Start(t.Context(), site.Options{Kubernetes: kubernetes.Options{
-		KubeletArgs: []string{"--max-pods=250"}, // all that a node has addresses for
+		// As many pods as a node has addresses for; and static pods tell of themselves soon after the API server is back.
+		KubeletArgs: []string{"--max-pods=250", "--sync-frequency=5s"},
 		Progress:    func(line string) { t.Log(line) },
 	}})
 	check(t, err)

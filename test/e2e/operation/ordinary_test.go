@@ -79,7 +79,7 @@ spec:
   initContainers:
   - {name: init, image: IMAGE, command: [sh, -c, cat /words/word > /shared/word], volumeMounts: [{name: words, mountPath: /words}, {name: shared, mountPath: /shared}]}
   containers:
-  - {name: main, image: IMAGE, command: [sh, -c, cat /shared/word; exec sleep 100000], volumeMounts: [{name: shared, mountPath: /shared}]}
+  - {name: main, image: IMAGE, command: [sh, -c, echo it is $(cat /shared/word); exec sleep 100000], volumeMounts: [{name: shared, mountPath: /shared}]}
 `
 
 // byTag pushes an image and returns its name by tag, and what its marker says.
@@ -125,7 +125,14 @@ func (o *operation) withoutPolicy(t *testing.T) {
 		}},
 		{"init container and volumes", func(t *testing.T) {
 			check(t, o.AwaitPodReady(ctx, ordinary, "client"))
-			expect(t, kubectl(t, "logs", "client"), "configured")
+			// Ready is who was started; it may not have said anything yet.
+			check(t, await(ctx, "the pod to speak", func(ctx context.Context) error {
+				output, err := o.KubectlOutput(ctx, "--namespace", ordinary, "logs", "client")
+				if err == nil && output != "it is configured\n" {
+					err = fmt.Errorf("it says %q", output)
+				}
+				return err
+			}))
 		}},
 		{"exec", func(t *testing.T) { expect(t, kubectl(t, "exec", "deployment/web", "--", "cat", "/marker"), firstMark) }},
 		{"service", func(t *testing.T) {

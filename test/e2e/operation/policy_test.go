@@ -87,7 +87,7 @@ func (o *operation) authorityDeleted(t *testing.T) {
 	check(t, o.AwaitObject(ctx, namespace, "genericattestationpolicy/team-signs", "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}=AuthorityMissing"))
 
 	late := o.static(t, namespace, "late", o.signed)
-	const why = "authority team, which policy team-signs requires, cannot attest"
+	const why = "authority team, which policy deleted/team-signs requires, cannot attest"
 	if line := o.deniedOnNode(t, namespace, late); line.Verdict.Reason != verifier.NotAttested || !strings.Contains(line.Verdict.Detail, why) {
 		t.Errorf("the node denies it as %s: %s", line.Verdict.Reason, line.Verdict.Detail)
 	}
