@@ -185,6 +185,7 @@ func TestProgramsAreReproducible(t *testing.T) {
 	}
 	var digests [2]v1.Hash
 	for i, from := range []string{module, link} {
+		t.Setenv("PWD", from) // go takes this name of the folder, not that behind the link
 		built, err := Compile(t.Context(), from, t.TempDir(), "arm64", "v1")
 		if err != nil {
 			t.Fatal(err)
