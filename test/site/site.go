@@ -16,6 +16,7 @@ import (
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
+	"github.com/kritis-node/kritis-node/test/cluster/systemd"
 	"github.com/kritis-node/kritis-node/test/stack"
 )
 
@@ -40,6 +41,8 @@ type Options struct {
 	Kubernetes kubernetes.Options
 	// Bare: the image is not made. The chart cannot be installed then.
 	Bare bool
+	// Systemd gives every node what stands in for systemd there: placement host needs it.
+	Systemd bool
 }
 
 // Site is a running cluster with a registry and the product's image. Its methods may be called from any goroutine, those
@@ -52,6 +55,7 @@ type Site struct {
 	// Program is the kritis command.
 	Program string
 
+	systemd           []*systemd.Manager
 	dir, helm, module string
 	images            atomic.Int64
 }
@@ -84,6 +88,11 @@ func Start(ctx context.Context, o Options) (s *Site, err error) {
 	registries := "hosts:\n- host: " + s.Registry.Host() + "\n  plainHTTP: true\n"
 	if err := os.WriteFile(s.RegistryConfig(), []byte(registries), 0o644); err != nil {
 		return nil, err
+	}
+	if o.Systemd {
+		if err := s.startSystemd(); err != nil {
+			return nil, err
+		}
 	}
 	if o.Bare {
 		return s, nil
@@ -179,6 +188,9 @@ func (s *Site) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var errs []error
+	for _, m := range s.systemd {
+		errs = append(errs, m.Close())
+	}
 	if s.Cluster != nil {
 		errs = append(errs, s.Cluster.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 	"github.com/kritis-node/kritis-node/test/site"
@@ -16,6 +17,8 @@ const hookConfiguration = "kritis-validation-hook"
 
 type suite struct {
 	*site.Site
+	// placement is the plugin's: nothing that is shown here depends on it, but what happens without a plugin.
+	placement             plugin.Placement
 	signed, unsigned, tag string
 	// private asks for a login.
 	private *cluster.Registry
@@ -38,15 +41,23 @@ func (s *suite) startPrivate(t *testing.T) (err error) {
 // values are those of all installations here.
 func (s *suite) values() site.Values {
 	host := func(r *cluster.Registry) site.Values { return site.Values{"host": r.Host(), "plainHTTP": true} }
-	return site.Values{"registries": site.Values{"readPullSecrets": true, "config": site.Values{"hosts": []any{host(s.Registry), host(s.private)}}}}
+	return site.Values{"plugin": site.Values{"placement": string(s.placement)}, "registries": site.Values{"readPullSecrets": true, "config": site.Values{"hosts": []any{host(s.Registry), host(s.private)}}}}
 }
 
 func TestAdmission(t *testing.T) {
-	started, err := site.Start(t.Context(), site.Options{Kubernetes: kubernetes.Options{Progress: func(line string) { t.Log(line) }}})
+	for _, placement := range []plugin.Placement{plugin.PlacementPod, plugin.PlacementHost} {
+		t.Run(string(placement), func(t *testing.T) { testAdmission(t, placement) })
+	}
+}
+
+func testAdmission(t *testing.T, placement plugin.Placement) {
+	started, err := site.Start(t.Context(), site.Options{
+		Systemd: placement == plugin.PlacementHost, Kubernetes: kubernetes.Options{Progress: func(line string) { t.Log(line) }},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{Site: started}
+	s := &suite{Site: started, placement: placement}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.Describe(context.Background()))
@@ -59,6 +70,10 @@ func TestAdmission(t *testing.T) {
 	ctx := t.Context()
 	check(t, s.startPrivate(t))
 	check(t, s.Install(ctx, s.values()))
+	if placement == plugin.PlacementHost {
+		_, err := s.OnNode(ctx, 0, "install", "--require", "--yes", "--restart")
+		check(t, err)
+	}
 	check(t, s.Require(ctx, "default"))
 	s.signed, err = s.PushSigned(ctx, "team/signed")
 	check(t, err)
@@ -85,6 +100,12 @@ func TestAdmission(t *testing.T) {
 	t.Run("image pull secrets", s.testPullSecrets)
 	t.Run("image volumes on the node", s.testImageVolumesOnTheNode)
 	t.Run("sidecar on the node", s.testSidecarOnTheNode)
+	// Where the placements differ.
+	if placement == plugin.PlacementHost {
+		t.Run("without the plugin nothing starts", s.testAbsentOnHost)
+	} else {
+		t.Run("without the plugin it is told", s.testAbsentInPod)
+	}
 }
 
 func check(t *testing.T, err error) {

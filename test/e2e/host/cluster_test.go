@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,32 +25,19 @@ type inCluster struct {
 
 func startCluster(t *testing.T) *inCluster {
 	t.Helper()
-	running, err := site.Start(t.Context(), site.Options{Kubernetes: kubernetes.Options{Progress: func(line string) { t.Log(line) }}})
+	running, err := site.Start(t.Context(), site.Options{Systemd: true, Kubernetes: kubernetes.Options{Progress: func(line string) { t.Log(line) }}})
 	check(t, err)
-	c := &inCluster{Site: running, node: running.Nodes()[0]}
+	c := &inCluster{Site: running, node: running.Nodes()[0], systemd: running.Systemd(0)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(c.Describe(context.Background()))
 			t.Log(c.Logs())
+			t.Log(c.systemd.Logs())
 		}
 		logs := c.node.Runtime().Logs()
 		if err := c.Close(); err != nil {
 			t.Errorf("%v\n%s", err, logs)
 		}
-	})
-	c.systemd, err = systemd.Start(systemd.Options{
-		Path: c.node.Path, Socket: "/run/systemd/private", Units: "/etc/systemd/system", RuntimeUnits: "/run/systemd/system", Logs: t.TempDir(),
-		Start: func(ctx context.Context, command cluster.Command) (*cluster.Process, error) {
-			return c.node.Run(ctx, command, nil)
-		},
-		Provided: map[string]func(context.Context) error{containerd: c.node.Runtime().RestartContainerd},
-	})
-	check(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.systemd.Logs())
-		}
-		check(t, c.systemd.Close())
 	})
 	c.signed, err = c.PushSigned(t.Context(), "team/signed")
 	check(t, err)
@@ -62,19 +48,6 @@ func startCluster(t *testing.T) *inCluster {
 
 // onHost are the values of placement host. Without the webhook, whose word is the earlier one, the node's is seen.
 var onHost = site.Values{"plugin": site.Values{"placement": "host"}, "webhook": site.Values{"enabled": false}}
-
-// kritis runs the command on the node, as its administrator does.
-func (c *inCluster) kritis(t *testing.T, args ...string) {
-	t.Helper()
-	log := filepath.Join(t.TempDir(), "out")
-	p, err := c.node.Run(t.Context(), cluster.Command{Path: c.Program, Args: args, Log: log}, nil)
-	check(t, err)
-	<-p.Ended()
-	if err := p.Err(); err != nil {
-		text, _ := os.ReadFile(log)
-		t.Fatalf("kritis %s: %v\n%s", strings.Join(args, " "), err, text)
-	}
-}
 
 func (c *inCluster) run(t *testing.T, name, image string) {
 	t.Helper()
@@ -168,7 +141,8 @@ func TestPlacementHost(t *testing.T) {
 	t.Run("placement host again, and required", func(t *testing.T) {
 		check(t, c.Upgrade(ctx, onHost))
 		check(t, cluster.Await(ctx, "the service", func(context.Context) error { return c.service() }))
-		c.kritis(t, "install", "--require", "--yes", "--restart")
+		_, err := c.OnNode(ctx, 0, "install", "--require", "--yes", "--restart")
+		check(t, err)
 		c.status(t, func(s plugin.Status) error {
 			if s.Mode != plugin.ModeEnforcing {
 				return errors.New(s.Mode)
