@@ -94,7 +94,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		modes[mode]++
 	}
 	for mode, n := range modes {
-		ch <- prometheus.MustNewConstMetric(m.nodesDesc, prometheus.GaugeValue, float64(n), mode)
+		ch <- prometheus.MustNewConstMetric(m.nodesDesc, prometheus.GaugeValue, float64(n), strings.ReplaceAll(mode, " ", "-")) // as in the nodes' own metrics
 	}
 	for certificate, at := range m.expiry {
 		ch <- prometheus.MustNewConstMetric(m.expiryDesc, prometheus.GaugeValue, at, certificate)

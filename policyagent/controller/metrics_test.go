@@ -29,7 +29,7 @@ func TestMetrics(t *testing.T) {
 # HELP kritis_controller_nodes Nodes by mode of enforcement.
 # TYPE kritis_controller_nodes gauge
 kritis_controller_nodes{mode="absent"} 0
-kritis_controller_nodes{mode="best effort"} 0
+kritis_controller_nodes{mode="best-effort"} 0
 kritis_controller_nodes{mode="enforcing"} 0
 kritis_controller_nodes{mode="silent"} 0
 kritis_controller_nodes{mode="unreadable"} 0

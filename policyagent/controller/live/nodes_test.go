@@ -105,7 +105,7 @@ func testNodes(t *testing.T, kube *kubernetes.Cluster) {
 			}
 			return nil
 		}))
-		c.awaitMetric(1, "kritis_controller_nodes", "mode="+tc.mode)
+		c.awaitMetric(1, "kritis_controller_nodes", "mode="+strings.ReplaceAll(tc.mode, " ", "-"))
 	}
 	// What is not ours is as before.
 	if got := kubectl(t, kube, "get", "node", "far", "--output", `jsonpath={.status.conditions[?(@.type=="Other")].reason}`); got != "X" {
