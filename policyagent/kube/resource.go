@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -23,6 +25,9 @@ const (
 	answerTimeout = 30 * time.Second
 	// watchGrace is how much longer than asked for a watch may last. Its end is the API server's duty.
 	watchGrace = 30 * time.Second
+	// retryCap is the longest pause before the API server is asked again, as long again at random not counted. A Reflector's own
+	// is three times that, in which this node would not hear of a policy.
+	retryInit, retryCap = 800 * time.Millisecond, 10 * time.Second
 	// absentPause is how often a kind that is not installed is looked for.
 	absentPause = 5 * time.Second
 )
@@ -44,6 +49,8 @@ type resource struct {
 	// decode returns what matters of an object. It never fails: what cannot be read is part of what matters.
 	decode func(id identity, raw []byte) any
 	store  *store
+	// retry ends the pause after a failure.
+	retry chan struct{}
 }
 
 // limits of a kind. One more is an error, and what was known stays.
@@ -65,9 +72,30 @@ func (r *resource) path() string {
 
 // run keeps the store up to date until the context ends.
 func (r *resource) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		r.reflect(ctx)
+	}
+}
+
+// reflect runs a Reflector until the context ends, or until its pauses shall begin anew.
+func (r *resource) reflect(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		defer cancel()
+		select {
+		case <-ctx.Done():
+		case <-r.retry:
+		}
+	})
 	// What fails is told by the store: the Reflector's own log would say it again in other words.
 	silent := logr.Discard()
-	reflector := cache.NewReflectorWithOptions(&lister{r, ctx}, nil, r.store, cache.ReflectorOptions{Name: r.name, TypeDescription: r.kind, Logger: &silent})
+	reflector := cache.NewReflectorWithOptions(&lister{r, ctx}, nil, r.store, cache.ReflectorOptions{
+		Name: r.name, TypeDescription: r.kind, Logger: &silent,
+		Backoff: &wait.Backoff{Duration: retryInit, Cap: retryCap, Steps: 10, Factor: 2, Jitter: 1},
+	})
 	reflector.RunWithContext(klog.NewContext(ctx, silent))
 }
 
@@ -90,6 +118,7 @@ func (l *lister) List(o metav1.ListOptions) (runtime.Object, error) {
 // older ones.
 func (l *lister) ListWithContext(context.Context, metav1.ListOptions) (_ runtime.Object, err error) {
 	defer survive(&err)
+	defer l.store.ask()()
 	ctx, cancel := context.WithTimeoutCause(l.ctx, listTimeout, fmt.Errorf("no answer within %s", listTimeout))
 	defer cancel()
 	all, err := l.list(ctx)
@@ -120,6 +149,7 @@ func (l *lister) WatchWithContext(ctx context.Context, o metav1.ListOptions) (wa
 		}
 		return nil, errAbsent
 	}
+	defer l.store.ask()()
 	timeout := 5 * time.Minute
 	if o.TimeoutSeconds != nil {
 		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
@@ -139,6 +169,7 @@ func (l *lister) WatchWithContext(ctx context.Context, o metav1.ListOptions) (wa
 		return nil, err
 	}
 	l.store.reached(nil)
+	l.store.follow(true)
 	return watch.NewStreamWatcherWithLogger(logr.Discard(), newStream(l.resource, body, cancel), reporter{}), nil
 }
 

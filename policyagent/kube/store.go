@@ -38,6 +38,8 @@ type store struct {
 	failures     uint64
 	// contact is when the API server last said something about the kind.
 	contact time.Time
+	// followed: a watch is under way. asked: a request is.
+	followed, asked bool
 }
 
 func newStore(l limits, notify func()) *store {
@@ -137,6 +139,31 @@ func (s *store) reached(err error) {
 	}
 	s.failure = err
 	s.notify()
+}
+
+// follow notes the beginning or the end of a watch.
+func (s *store) follow(followed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.followed = followed
+}
+
+// ask notes that a request is under way until what it returns is called.
+func (s *store) ask() (end func()) {
+	note := func(asked bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked = asked
+	}
+	note(true)
+	return func() { note(false) }
+}
+
+// paused says whether nothing is under way, though there is something to watch.
+func (s *store) paused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.followed && !s.asked && !s.gone
 }
 
 // heard notes that a watch has said something: bookmarks come about every minute.

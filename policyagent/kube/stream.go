@@ -73,6 +73,7 @@ func (s *stream) Decode() (_ watch.EventType, _ runtime.Object, err error) {
 
 // Close ends the stream.
 func (s *stream) Close() {
+	s.r.store.follow(false)
 	s.cancel()
 	_ = s.body.Close()
 }

@@ -38,6 +38,7 @@ func (w *watcher) add(r *resource) *store {
 		default: // a signal is waiting already
 		}
 	})
+	r.retry = make(chan struct{}, 1)
 	w.resources = append(w.resources, r)
 	return r.store
 }
@@ -57,6 +58,7 @@ func (w *watcher) run(ctx context.Context, changed func(), failed func(error)) {
 		failure string
 		at      time.Time
 	}
+	var paused int
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,6 +71,7 @@ func (w *watcher) run(ctx context.Context, changed func(), failed func(error)) {
 			case <-time.After(gather):
 			}
 		}
+		paused = w.retryTogether(paused)
 		version, synced, failure := w.look(time.Now())
 		if synced && (version != told.version || failure == nil && told.failure != "") {
 			told.version, told.failure = version, ""
@@ -82,6 +85,26 @@ func (w *watcher) run(ctx context.Context, changed func(), failed func(error)) {
 			failed(failure)
 		}
 	}
+}
+
+// retryTogether asks at once for the kinds that nobody watches when another is watched again, because an API server that is back is
+// back for all: a policy that is known without its authority would deny what it shall admit. It takes and returns how many pause.
+func (w *watcher) retryTogether(before int) int {
+	var paused []*resource
+	for _, r := range w.resources {
+		if r.store.paused() {
+			paused = append(paused, r)
+		}
+	}
+	if len(paused) < before {
+		for _, r := range paused {
+			select {
+			case r.retry <- struct{}{}:
+			default: // it is told already
+			}
+		}
+	}
+	return len(paused)
 }
 
 // look returns what has changed, whether all is known, and what fails.
