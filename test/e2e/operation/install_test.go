@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+
 	"github.com/kritis-node/kritis-node/test/site"
 )
 
@@ -96,31 +100,49 @@ func (o *operation) uninstalled(t *testing.T, before *before) {
 // and CRDs: Helm never deletes what is in a chart's crds, because the objects of users would go with it.
 func (o *operation) nothingLeft(t *testing.T, mayStay func(name string) bool) {
 	t.Helper()
-	var kinds []string
-	for kind := range strings.FieldsSeq(o.kubectl(t, "api-resources", "--verbs=list", "--output=name", "--cached=false")) {
-		own := strings.HasSuffix(kind, ".kritis.grafeas.io") || strings.HasPrefix(kind, "customresourcedefinitions.")
-		if !own && kind != "events" && !strings.HasPrefix(kind, "events.") {
-			kinds = append(kinds, kind)
+	kinds := o.kinds(t)
+	check(t, await(t.Context(), "all to go", func(ctx context.Context) error {
+		var left []string
+		for _, kind := range kinds {
+			objects, err := o.api.Resource(kind).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return fmt.Errorf("listing %s: %w", kind.Resource, err)
+			}
+			for _, object := range objects.Items {
+				name := object.GetKind() + " " + strings.TrimPrefix(object.GetNamespace()+"/"+object.GetName(), "/")
+				known := fmt.Sprint(object.GetName(), object.GetLabels())
+				if strings.Contains(known, "kritis") && !mayStay(name) {
+					left = append(left, name)
+				}
+			}
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
+		}
+		return nil
+	}))
+}
+
+// kinds are those that the cluster can list, without what happened and without CRDs and their objects.
+func (o *operation) kinds(t *testing.T) (kinds []schema.GroupVersionResource) {
+	t.Helper()
+	client, err := discovery.NewDiscoveryClientForConfig(o.config)
+	check(t, err)
+	lists, err := client.ServerPreferredResources()
+	check(t, err)
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		check(t, err)
+		for _, r := range list.APIResources {
+			// Statuses of components are no objects, and take long.
+			ours := version.Group == "kritis.grafeas.io" || r.Name == "customresourcedefinitions" || r.Name == "events" || r.Name == "componentstatuses"
+			if slices.Contains(r.Verbs, "list") && !ours {
+				kinds = append(kinds, version.WithResource(r.Name))
+			}
 		}
 	}
 	if len(kinds) < 30 {
 		t.Fatalf("only %d kinds: %v", len(kinds), kinds)
 	}
-	const line = `{{range .items}}{{.kind}} {{with .metadata.namespace}}{{.}}/{{end}}{{.metadata.name}}{{"\t"}}{{.metadata.name}} {{.metadata.labels}}{{"\n"}}{{end}}`
-	check(t, await(t.Context(), "all to go", func(ctx context.Context) error {
-		output, err := o.KubectlOutput(ctx, "get", strings.Join(kinds, ","), "--all-namespaces", "--output=go-template="+line)
-		if err != nil {
-			return err
-		}
-		var left []string
-		for line := range strings.Lines(output) {
-			if name, known, _ := strings.Cut(line, "\t"); strings.Contains(known, "kritis") && !mayStay(name) {
-				left = append(left, name)
-			}
-		}
-		if len(left) > 0 {
-			err = fmt.Errorf("left behind: %s", strings.Join(left, ", "))
-		}
-		return err
-	}))
+	return kinds
 }

@@ -7,9 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/kritis-node/kritis-node/test/cluster"
@@ -23,6 +25,7 @@ type operation struct {
 	*site.Site
 	// api is for what kubectl would be too slow for.
 	api              dynamic.Interface
+	config           *rest.Config
 	signed, unsigned string
 	// other is a key that nothing requires until a step does.
 	other stack.Key
@@ -49,7 +52,14 @@ func TestOperation(t *testing.T) {
 		{"values that are refused", o.valuesRefused},
 		{"uninstalled", func(t *testing.T) { o.uninstalled(t, before) }},
 	} {
-		t.Run(step.name, step.do)
+		t.Run(step.name, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Log(o.Describe(context.Background()))
+				}
+			}()
+			step.do(t)
+		})
 	}
 }
 
@@ -64,15 +74,14 @@ func start(t *testing.T) *operation {
 	o := &operation{Site: s}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(o.Describe(context.Background()))
 			t.Log(o.Logs())
 		}
 		check(t, o.Close())
 	})
-	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig())
+	o.config, err = clientcmd.BuildConfigFromFlags("", o.Kubeconfig())
 	check(t, err)
-	config.QPS = -1 // pacing is the tests' own
-	o.api, err = dynamic.NewForConfig(config)
+	o.config.QPS, o.config.Timeout = -1, 30*time.Second // pacing is the tests' own
+	o.api, err = dynamic.NewForConfig(o.config)
 	check(t, err)
 	o.other, err = stack.WriteKey(filepath.Join(t.TempDir(), "other"))
 	check(t, err)

@@ -118,6 +118,7 @@ func (o *operation) breakGlassExpires(t *testing.T) {
 		if o.admitsBefore(t, namespace, expires) {
 			first = o.static(t, namespace, "during-"+lasts.String(), o.unsigned)
 			if id = o.startsBefore(t, namespace, first, expires); id != "" {
+				t.Logf("an entry of %s was long enough", lasts)
 				break
 			}
 		}
@@ -146,7 +147,6 @@ func (o *operation) breakGlassExpires(t *testing.T) {
 		return err
 	}))
 	check(t, o.AwaitDenied(ctx, namespace, "after-"+o.NodeName(), o.unsigned))
-	check(t, o.AwaitObject(ctx, "", "admissionallowlist/emergency", "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}=PatternsExpired"))
 	o.judgesAsUsual(t, namespace)
 	o.kubectl(t, "delete", "admissionallowlist", "emergency")
 }

@@ -103,6 +103,8 @@ func (o *operation) keepSigned(t *testing.T, upgraded <-chan error) (jobs int, e
 	for jobs = 1; ; {
 		select {
 		case err = <-upgraded:
+			t.Logf("when the upgrade had ended, of job %d had ended %q", jobs-1,
+				o.kubectl(t, "--namespace", loaded, "get", "job", fmt.Sprintf("signed-%d", jobs-1), "--output=jsonpath={.status.succeeded}"))
 			return jobs, err
 		case <-time.After(500 * time.Millisecond):
 		}
