@@ -51,7 +51,9 @@ func run(args []string, out, errOut io.Writer) int {
 	cmd.SetOut(out)
 	cmd.SetErr(errOut)
 	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(errOut, "kritis-controller: %v\n", err)
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(errOut, "kritis-controller: %s\n", strings.TrimSuffix(line, "\n"))
+		}
 		return exitFailed
 	}
 	return 0
@@ -82,6 +84,7 @@ It decides nothing: while it is away, statuses are old and nothing else changes.
 		},
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.AddCommand(newClean())
 	fs := cmd.Flags()
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: the cluster that this process is a pod of")
 	fs.StringVar(&f.namespace, "namespace", "", "`namespace` of node reports, of the webhook and of the leader's Lease; default: this pod's")
@@ -101,9 +104,7 @@ func work(ctx context.Context, f flags, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// These two libraries have one logger for a process.
-	ctrllog.SetLogger(logr.FromSlogHandler(log.Handler()))
-	klog.SetSlogLogger(log)
+	setLibraryLoggers(log)
 	cfg := controller.Config{WithoutLeaderElection: !f.leaderElection, Listen: f.listen, Registry: metrics.Registry, Log: log}
 	if f.certificates {
 		cfg.Certificates = &controller.Certificates{Service: f.service, Secret: f.secret, Configuration: f.configuration}
@@ -120,6 +121,12 @@ func work(ctx context.Context, f flags, errOut io.Writer) error {
 	}
 	log.InfoContext(ctx, "starting", "version", version, "namespace", cfg.Namespace, "certificates", f.certificates)
 	return c.Run(ctx)
+}
+
+// setLibraryLoggers gives a logger to two libraries that have one for a process.
+func setLibraryLoggers(log *slog.Logger) {
+	ctrllog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetSlogLogger(log)
 }
 
 func newLogger(f flags, out io.Writer) (*slog.Logger, error) {

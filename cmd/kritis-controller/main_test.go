@@ -30,15 +30,19 @@ func TestMisuse(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no cluster":    {nil, "this is not a pod of a cluster: name a kubeconfig with --kubeconfig"},
-		"no kubeconfig": {[]string{"--kubeconfig", dir + "/none"}, "name a readable one"},
-		"no namespace":  {[]string{"--kubeconfig", plain}, "name it with --namespace"},
-		"no service":    {[]string{"--kubeconfig", plain, "--namespace", "x", "--webhook-service="}, "must all be named"},
-		"level":         {[]string{"--log-level=loud"}, "must be debug, info, warn or error"},
-		"format":        {[]string{"--log-format=xml"}, "must be text or json"},
-		"argument":      {[]string{"x"}, "unknown command"},
-		"flag":          {[]string{"--x"}, "unknown flag"},
-		"no API server": {[]string{"--kubeconfig", plain, "--namespace", "x", "--listen="}, "is it there, and do the credentials hold?"},
+		"no cluster":                   {nil, "this is not a pod of a cluster: name a kubeconfig with --kubeconfig"},
+		"no kubeconfig":                {[]string{"--kubeconfig", dir + "/none"}, "name a readable one"},
+		"no namespace":                 {[]string{"--kubeconfig", plain}, "name it with --namespace"},
+		"no service":                   {[]string{"--kubeconfig", plain, "--namespace", "x", "--webhook-service="}, "must all be named"},
+		"level":                        {[]string{"--log-level=loud"}, "must be debug, info, warn or error"},
+		"format":                       {[]string{"--log-format=xml"}, "must be text or json"},
+		"argument":                     {[]string{"x"}, "unknown command"},
+		"flag":                         {[]string{"--x"}, "unknown flag"},
+		"cleaning without a cluster":   {[]string{"clean"}, "this is not a pod of a cluster: name a kubeconfig with --kubeconfig"},
+		"cleaning without a namespace": {[]string{"clean", "--kubeconfig", plain}, "name it with --namespace"},
+		"cleaning in no time":          {[]string{"clean", "--kubeconfig", plain, "--namespace", "x", "--timeout=0"}, "give the first more than nothing"},
+		"cleaning an argument":         {[]string{"clean", "x"}, "unknown command"},
+		"no API server":                {[]string{"--kubeconfig", plain, "--namespace", "x", "--listen="}, "is it there, and do the credentials hold?"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := run(c.args, &out, &errOut); code != 2 {

@@ -29,6 +29,16 @@
 //	Role in default, where events of Nodes are
 //	  events.k8s.io        events                                                                         create, patch
 //
+// Clean is run once, after an uninstallation, by an account of its own:
+//
+//	ClusterRole
+//	  ""                   nodes                                                                          list
+//	  ""                   nodes/status                                                                   patch
+//	Role in NS
+//	  ""                   pods                                                                           list
+//	  coordination.k8s.io  leases                                                                         list, delete
+//
 // The API server honours "only" for list and watch because each asks for one name, and for creating the Secret because
-// that is done by server-side apply, which names what it creates. It cannot for leases: their labels select them.
+// that is done by server-side apply, which names what it creates. It cannot for leases: their labels select them, and
+// their names are those of nodes.
 package controller
