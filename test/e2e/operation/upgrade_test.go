@@ -80,7 +80,7 @@ func (o *operation) upgradedUnderLoad(t *testing.T) {
 	}))
 	close(stop)
 	clients.Wait()
-	t.Logf("%d signed pods completed; of unsigned ones %d denied, %d refused because nobody could be asked, %d admitted; refusals: %v",
+	t.Logf("%d signed pods were asked for; of unsigned ones %d denied, %d refused because nobody could be asked, %d admitted; refusals: %v",
 		jobs*signedPods, a.denied.Load(), a.refused.Load(), a.admitted.Load(), a.refusals)
 	if n := a.admitted.Load(); n > 0 {
 		t.Errorf("%d unsigned pods were admitted", n)
