@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +21,11 @@ import (
 	policy "k8s.io/api/policy/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/kritis-node/kritis-node/policyagent/controller"
 )
 
 // helm is the program of test/tools.
@@ -190,8 +195,9 @@ func podSpecs(t *testing.T, objects []unstructured.Unstructured) map[string]core
 	return specs
 }
 
-// Who is given credentials: the installer asks whether its DaemonSet is there, the drain Job deletes it.
-var mayAsk = []string{"policyagent", "plugin-install", "drain"}
+// Who is given credentials: the installer asks whether its DaemonSet is there, the drain Job deletes it, the clean Job removes
+// what no manifest lists.
+var mayAsk = []string{"policyagent", "plugin-install", "drain", "clean"}
 
 // mayWrite are the volumes of the host that a container may write to: the installer's are what it installs.
 func mayWrite(container string) []string {
@@ -277,7 +283,7 @@ func TestRolesAreMinimal(t *testing.T) {
 	// Who may do what to what matters most.
 	guarded := map[string]map[string]string{ // resource: role: verbs
 		"secrets":                         {"kritis-node": "get", "kritis-controller": "get list watch create patch"},
-		"nodes/status":                    {"kritis-controller": "patch"},
+		"nodes/status":                    {"kritis-controller": "patch", "kritis-clean": "patch"},
 		"validatingwebhookconfigurations": {"kritis-controller": "list watch patch"},
 	}
 	for _, o := range objects {
@@ -321,6 +327,43 @@ func TestRolesAreMinimal(t *testing.T) {
 		if o.GetName() == "kritis-node" && o.GetKind() == "ClusterRole" && slices.ContainsFunc(decode[rbac.ClusterRole](t, o).Rules,
 			func(r rbac.PolicyRule) bool { return slices.Contains(r.Resources, "secrets") }) {
 			t.Error("agents may read secrets, and nobody asked for it")
+		}
+	}
+}
+
+// What removes the last traces comes when everything else is gone, goes by itself, and waits for those that write them.
+func TestTracesAreRemoved(t *testing.T) {
+	writers, err := labels.Parse(controller.Writers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, settings := range valueSets {
+		hooks := map[string]int{}
+		var waitedFor []string
+		for _, o := range template(t, settings...) {
+			if strings.HasSuffix(o.GetName(), "-clean") {
+				a := o.GetAnnotations()
+				if a["helm.sh/hook"] != "post-delete" || a["helm.sh/hook-delete-policy"] != "before-hook-creation,hook-succeeded" {
+					t.Errorf("%s: annotations of %s %s are %v", name, o.GetKind(), o.GetName(), a)
+				}
+				weight, _ := strconv.Atoi(a["helm.sh/hook-weight"])
+				hooks[o.GetKind()] = weight
+			}
+			pod, _, err := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if writers.Matches(labels.Set(pod)) {
+				waitedFor = append(waitedFor, o.GetKind()+" "+pod["app.kubernetes.io/component"])
+			}
+		}
+		want := map[string]int{"ServiceAccount": -5, "ClusterRole": -5, "Role": -5, "ClusterRoleBinding": -4, "RoleBinding": -4, "Job": 0}
+		if !maps.Equal(hooks, want) {
+			t.Errorf("%s: hooks and weights %v, want %v", name, hooks, want)
+		}
+		slices.Sort(waitedFor)
+		if !slices.Equal(waitedFor, []string{"DaemonSet node", "Deployment controller"}) {
+			t.Errorf("%s: it waits for pods of %v", name, waitedFor)
 		}
 	}
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// writers selects the pods that write what Clean removes, as the chart labels them. The Job that runs Clean is none.
-	writers = "app.kubernetes.io/part-of=kritis-node,app.kubernetes.io/component in (node,controller)"
+	// Writers selects the pods that write what Clean removes, as the chart labels them. The Job that runs Clean is none.
+	Writers = "app.kubernetes.io/part-of=kritis-node,app.kubernetes.io/component in (node,controller)"
 	// writersPause is between two looks at them.
 	writersPause = time.Second
 	// page is how many objects one list asks for: Nodes are large, and thousands of them have to fit into the memory.
@@ -79,7 +79,7 @@ type cleaner struct {
 
 // awaitWriters waits until nobody is left who would write anew what is removed: Helm does not wait for pods to end.
 func (w *cleaner) awaitWriters(ctx context.Context, patience time.Duration) {
-	selector, err := labels.Parse(writers)
+	selector, err := labels.Parse(Writers)
 	if err != nil {
 		w.problems.add(fmt.Errorf("selecting the product's pods: %w", err))
 		return

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 	"github.com/kritis-node/kritis-node/test/site"
@@ -290,7 +291,13 @@ func (s *deployed) withoutWebhook(t *testing.T) {
 
 func (s *deployed) uninstalled(t *testing.T) {
 	ctx := t.Context()
+	if got := s.traces(t); !slices.Equal(got, []string{"condition", "kritis-controller", "kritis-node." + s.NodeName()}) {
+		t.Errorf("before it is uninstalled there are %v", got)
+	}
 	check(t, s.Uninstall(ctx))
+	if got := s.traces(t); len(got) > 0 {
+		t.Errorf("left behind: %v", got)
+	}
 	// The pod that was denied starts: nobody is in its way.
 	check(t, s.AwaitPodReady(ctx, "default", "sneaked"))
 	_, err := s.KubectlOutput(ctx, "run", "after", "--image="+s.unsigned, "--", "sleep", "1000")
@@ -310,4 +317,19 @@ func (s *deployed) uninstalled(t *testing.T) {
 			t.Errorf("left behind: %s", name)
 		}
 	}
+}
+
+// traces are what no manifest lists: the condition of the node, and leases.
+func (s *deployed) traces(t *testing.T) []string {
+	t.Helper()
+	conditions, err := s.KubectlOutput(t.Context(), "get", "node", s.NodeName(), "--output=jsonpath={.status.conditions[*].type}")
+	check(t, err)
+	leases, err := s.KubectlOutput(t.Context(), "--namespace", site.Namespace, "get", "leases", "--output=jsonpath={.items[*].metadata.name}")
+	check(t, err)
+	traces := strings.Fields(leases)
+	if slices.Contains(strings.Fields(conditions), nodereport.Condition) {
+		traces = append(traces, "condition")
+	}
+	slices.Sort(traces)
+	return traces
 }
