@@ -256,7 +256,7 @@ func TestDecide(t *testing.T) {
 
 // Of the floor's entry and the cluster's the one is told that ends first, because with it the verdict does.
 func TestAllowedByWhatEndsFirst(t *testing.T) {
-	ends := func(after time.Duration) time.Time { return now.Add(after) }
+	ends := now.Add
 	for name, test := range map[string]struct {
 		floor, cluster, want time.Time
 	}{
