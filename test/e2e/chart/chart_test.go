@@ -273,11 +273,14 @@ func (s *deployed) authorityKept(t *testing.T) {
 func (s *deployed) withoutWebhook(t *testing.T) {
 	ctx := t.Context()
 	check(t, s.Upgrade(ctx, site.Values{"webhook": site.Values{"failurePolicy": "Ignore", "replicas": 0}}))
+	// They answer while they drain, and helm does not wait for their end.
+	_, err := s.KubectlOutput(ctx, "--namespace", site.Namespace, "wait", "pods", "--selector=app.kubernetes.io/component=webhook", "--for=delete", "--timeout=2m")
+	check(t, err)
 	if output, err := s.Helm(ctx, "test", site.Release, "--namespace", site.Namespace, "--timeout", "90s"); err == nil {
 		t.Errorf("helm test passes without a webhook: %s", output)
 	}
 	// Helm keeps a test's pod that failed, for its log.
-	_, err := s.KubectlOutput(ctx, "--namespace", site.Namespace, "delete", "pod", "kritis-test-webhook")
+	_, err = s.KubectlOutput(ctx, "--namespace", site.Namespace, "delete", "pod", "kritis-test-webhook")
 	check(t, err)
 	_, err = s.KubectlOutput(ctx, "run", "sneaked", "--image="+s.unsigned, "--", "sleep", "1000")
 	check(t, err)
