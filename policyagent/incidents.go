@@ -2,7 +2,7 @@ package policyagent
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
@@ -65,10 +65,27 @@ func (a *Agent) Unreadable(err error) {
 	}
 }
 
-var (
-	namespaceForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	podForm       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+// Lengths of Kubernetes' names, in bytes: of a namespace, and of a pod, which may have dots.
+const (
+	maxNamespaceName = 63
+	maxPodName       = 253
 )
+
+// named says whether something in Kubernetes can have the name. A regular expression with such bounds takes 200 KB, in each
+// process of a node.
+func named(name string, limit int, dots bool) bool {
+	inner := "-"
+	if dots {
+		inner = "-."
+	}
+	for i, c := range []byte(name) {
+		ordinary := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		if !ordinary && (i == 0 || i == len(name)-1 || !strings.ContainsRune(inner, rune(c))) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= limit
+}
 
 // events are what people are told of an incident: on the pod, where its owner looks, and in kube-system, where
 // whoever runs the cluster does. Names that no pod can have come from a direct client of the runtime: those make no event
@@ -90,7 +107,7 @@ func events(i nodestate.Incident, node string) []Event {
 	// A static pod's UID is its own, by which `kubectl describe` looks for events of its mirror.
 	pod := Object{APIVersion: "v1", Kind: "Pod", Namespace: i.Namespace, Name: i.Pod, UID: i.PodUID}
 	var all []Event
-	if namespaceForm.MatchString(i.Namespace) && podForm.MatchString(i.Pod) && i.PodUID != "" {
+	if named(i.Namespace, maxNamespaceName, false) && named(i.Pod, maxPodName, true) && i.PodUID != "" {
 		all = append(all, Event{Namespace: i.Namespace, Reason: reason, Object: pod, At: i.At,
 			Message: clip(fmt.Sprintf(textOnPod, i.Container, what), maxEventMessage)})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -10,8 +11,11 @@ import (
 	"github.com/kritis-node/kritis-node/plugin"
 )
 
+// settled is how long after a registration the plugin has done for the first time what it does again and again.
+const settled = 5 * time.Second
+
 // gcPercent is the garbage that the plugin's heap may grow by, in percent of what is in use.
-const gcPercent = 25
+const gcPercent = 20
 
 func newPluginCommand() *cobra.Command {
 	cfg := plugin.Config{StatusSocket: plugin.DefaultSocket, AuditLog: "/var/log/kritis/decisions.jsonl"}.WithDefaults()
@@ -37,9 +41,9 @@ the state folder that the policy agent writes, and verifies every signature itse
 			cfg.Log, cfg.Version = log, version
 			cfg.OnReady = func() {
 				notifySystemd(log)
-				if err := plugin.ReleaseStartPages(); err != nil {
-					log.Debug("more memory stays in use than needed", "error", err)
-				}
+				releaseStartPages(log)
+				// The first decisions and the first report need pages once more that are not needed again.
+				time.AfterFunc(settled, func() { releaseStartPages(log) })
 			}
 			// A small heap that is collected often costs less than memory on every node of a cluster.
 			debug.SetGCPercent(gcPercent)
@@ -73,5 +77,11 @@ the state folder that the policy agent writes, and verifies every signature itse
 func notifySystemd(log *slog.Logger) {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("cannot tell systemd that the plugin is ready", "error", err)
+	}
+}
+
+func releaseStartPages(log *slog.Logger) {
+	if err := plugin.ReleaseStartPages(); err != nil {
+		log.Debug("more memory stays in use than needed", "error", err)
 	}
 }
