@@ -267,7 +267,7 @@ func TestDockerfileSaysTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wants := []string{"FROM scratch", "USER " + User, "ENTRYPOINT " + string(entrypoint), "/root/" + rootsFile, "/root/" + programFolder + "/",
+	wants := []string{"FROM scratch", "USER " + User, "ENTRYPOINT " + string(entrypoint), "/image/" + rootsFile, "/image/" + programFolder + "/",
 		"ENV PATH=/" + programFolder, "-trimpath -buildvcs=false -ldflags \"-s -w -buildid= -X main.version=$VERSION\""}
 	wants = append(wants, Packages()...)
 	for line := range strings.Lines(accounts) {
