@@ -155,25 +155,12 @@ func (s *site) push(t *testing.T, repository string) (string, string) {
 // startNode starts agent and plugin on the node, with the policies of the API server.
 func (s *site) startNode(t *testing.T) {
 	t.Helper()
-	start := func(ready func(context.Context) error, args ...string) {
-		log := s.path(args[0] + ".log")
-		p, err := cluster.StartProcess(t.Context(), cluster.Command{Path: s.program, Args: args, Log: log}, ready)
-		check(t, err)
-		t.Cleanup(func() {
-			if err := p.Stop(context.Background()); err != nil {
-				t.Errorf("kritis %s: %v", args[0], err)
-			}
-			if data, err := os.ReadFile(log); t.Failed() && err == nil {
-				t.Logf("kritis %s:\n%s", args[0], data)
-			}
-		})
-	}
-	start(nil, "policyagent", "--kubeconfig", s.Kubeconfig(), "--node-name", s.NodeName(), "--state-dir", s.path("state"),
-		"--socket", s.path("agent.sock"), "--registry-config", s.path("registries.yaml"), "--report-namespace", reports)
-	start(func(ctx context.Context) error { return s.Node().WaitNRI(ctx, plugin.Name) },
-		"plugin", "--state-dir", s.path("state"), "--floor", s.path("floor.yaml"), "--nri-socket", s.Node().NRISocket(),
+	clustertest.StartProgram(t, cluster.Command{Path: s.program, Args: []string{"policyagent", "--kubeconfig", s.Kubeconfig(), "--node-name", s.NodeName(), "--state-dir", s.path("state"),
+		"--socket", s.path("agent.sock"), "--registry-config", s.path("registries.yaml"), "--report-namespace", reports}}, nil)
+	clustertest.StartProgram(t, cluster.Command{Path: s.program, Args: []string{"plugin", "--state-dir", s.path("state"), "--floor", s.path("floor.yaml"), "--nri-socket", s.Node().NRISocket(),
 		"--containerd-socket", s.Node().ContainerdSocket(), "--containerd-config", filepath.Join(s.Node().Dir(), "config.toml"),
-		"--agent-socket", s.path("agent.sock"), "--socket", s.path("plugin.sock"), "--audit-log", s.path("audit.jsonl"))
+		"--agent-socket", s.path("agent.sock"), "--socket", s.path("plugin.sock"), "--audit-log", s.path("audit.jsonl")}},
+		func(ctx context.Context) error { return s.Node().WaitNRI(ctx, plugin.Name) })
 }
 
 // leaseOf is the manifest of a node's report, as an agent writes it.

@@ -175,7 +175,7 @@ func testCertificates(t *testing.T, kube *kubernetes.Cluster) {
 	trusted(t, kube, fifth.Data["ca.crt"])
 
 	// Nothing is written when all is well.
-	c.stop()
+	c.Stop()
 	again := startController(t, kube, 9101)
 	check(t, cluster.Await(t.Context(), "the certificate to be looked at", func(context.Context) error {
 		if again.metric("kritis_controller_certificate_expiry_timestamp_seconds") == 0 {

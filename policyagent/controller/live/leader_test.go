@@ -25,7 +25,7 @@ func testLeader(t *testing.T, kube *kubernetes.Cluster) {
 		t.Error("both work, or none")
 	}
 	began := time.Now()
-	first.stop()
+	first.Stop()
 	second.awaitMetric(1, leading)
 	orderly := time.Since(began)
 	works("after-stop")

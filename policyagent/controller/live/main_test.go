@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/cluster/clustertest"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 )
 
@@ -69,10 +68,9 @@ func await(t *testing.T, kube *kubernetes.Cluster, ns, object, path, want string
 
 // controller is a `kritis-controller` of its own.
 type controller struct {
-	*cluster.Process
+	*clustertest.Program
 	address string
 	t       *testing.T
-	stop    func()
 }
 
 // startController starts one that may do what doc.go says, and nothing else.
@@ -83,27 +81,21 @@ func startController(t *testing.T, kube *kubernetes.Cluster, port int, args ...s
 	kubeconfig, err := kube.KubeconfigFor(user)
 	check(t, err)
 	c := &controller{address: fmt.Sprintf("127.0.0.1:%d", port), t: t}
-	log := filepath.Join(t.TempDir(), "log")
-	c.Process, err = cluster.StartProcess(t.Context(), cluster.Command{
-		Path: program, Log: log,
+	c.Program = clustertest.StartProgram(t, cluster.Command{
+		Path: program,
 		Args: append([]string{"--kubeconfig", kubeconfig, "--namespace", namespace, "--listen", c.address}, args...),
 	}, func(ctx context.Context) error {
 		_, err := c.ask(ctx, "/readyz")
 		return err
 	})
-	check(t, err)
-	c.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := c.Stop(ctx); err != nil {
-			t.Error(err)
-		}
+	t.Cleanup(func() {
+		c.Stop()
 		if c.Err() != nil && c.Err().Error() != "signal: killed" {
 			t.Errorf("it ended with %v", c.Err())
 		}
-		text, _ := os.ReadFile(log)
-		if t.Failed() {
-			t.Logf("the controller's log:\n%s", text)
+		text, err := os.ReadFile(c.LogFile())
+		if err != nil {
+			t.Error(err)
 		}
 		// Whatever right is missing shows here, and nowhere else.
 		for line := range strings.Lines(string(text)) {
@@ -112,7 +104,6 @@ func startController(t *testing.T, kube *kubernetes.Cluster, port int, args ...s
 			}
 		}
 	})
-	t.Cleanup(c.stop)
 	return c
 }
 

@@ -173,7 +173,7 @@ func testSettled(t *testing.T, kube *kubernetes.Cluster) {
 	await(t, kube, "", "aal/settled", reason, "Usable")
 	await(t, kube, "", "node/"+kube.NodeName(), `{.status.conditions[?(@.type=="KritisEnforcing")].reason}`, "Silent")
 	first.awaitMetric(50, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
-	first.stop()
+	first.Stop()
 	second := startController(t, kube, 9101)
 	second.awaitMetric(50, "kritis_controller_problems", "kind="+v1beta1.KindPolicy)
 	second.awaitMetric(1, "kritis_controller_nodes", "mode=silent")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/cluster/clustertest"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 )
 
@@ -31,21 +32,11 @@ func testWebhook(t *testing.T, kube *kubernetes.Cluster) {
 	write(first.Data)
 	program, err := cluster.Build(t.Context(), "./cmd/kritis")
 	check(t, err)
-	process, err := cluster.StartProcess(t.Context(), cluster.Command{
-		Path: program, Log: filepath.Join(dir, "log"),
+	hook := clustertest.StartProgram(t, cluster.Command{
+		Path: program,
 		Args: []string{"webhook", "--kubeconfig", kube.Kubeconfig(), "--listen", ":8443", "--status-listen", "127.0.0.1:9103", "--drain-delay", "0s",
 			"--registry=false", "--attestation-dir", dir, "--tls-cert", dir + "/tls.crt", "--tls-key", dir + "/tls.key"},
 	}, nil)
-	check(t, err)
-	t.Cleanup(func() {
-		if err := process.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(dir + "/log")
-			t.Logf("the webhook's log:\n%s", text)
-		}
-	})
 	apply(t, kube, `
 apiVersion: v1
 kind: Namespace
@@ -83,7 +74,7 @@ endpoints: [{addresses: ["`+kube.NodeAddress()+`"]}]
 	}
 	write(second.Data)
 	check(t, cluster.Await(t.Context(), "the webhook to take the new certificate", func(ctx context.Context) error {
-		log, err := os.ReadFile(dir + "/log")
+		log, err := os.ReadFile(hook.LogFile())
 		if err == nil && !strings.Contains(string(log), "certificate changed") {
 			err = errors.New("it has not")
 		}

@@ -1,11 +1,9 @@
 package live
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/cluster/clustertest"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 )
 
@@ -32,9 +31,8 @@ func check(t *testing.T, err error) {
 
 // agent is a `kritis policyagent` of its own.
 type agent struct {
-	*cluster.Process
-	dir  string
-	stop func()
+	*clustertest.Program
+	dir string
 }
 
 func startAgent(t *testing.T, kubeconfig string, args ...string) *agent {
@@ -48,27 +46,11 @@ func startAgentWith(t *testing.T, args []string) *agent {
 	check(t, err)
 	dir := t.TempDir()
 	check(t, os.Mkdir(filepath.Join(dir, "attestations"), 0o755))
-	log := filepath.Join(dir, "log")
-	process, err := cluster.StartProcess(t.Context(), cluster.Command{
-		Path: program, Log: log,
+	return &agent{dir: dir, Program: clustertest.StartProgram(t, cluster.Command{
+		Path: program,
 		Args: append([]string{"policyagent", "--state-dir", dir + "/state", "--socket", dir + "/s",
 			"--registry=false", "--attestation-dir", dir + "/attestations"}, args...),
-	}, nil)
-	check(t, err)
-	a := &agent{Process: process, dir: dir}
-	a.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := process.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(log)
-			t.Logf("the agent's log:\n%s", text)
-		}
-	})
-	t.Cleanup(a.stop)
-	return a
+	}, nil)}
 }
 
 // policy returns the snapshot on disk, empty before there is one.

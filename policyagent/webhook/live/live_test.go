@@ -245,7 +245,7 @@ func testDryRun(t *testing.T, kube *kubernetes.Cluster, h *hook) {
 
 // Without the webhook its configuration decides, and nothing else stops.
 func testAway(t *testing.T, kube *kubernetes.Cluster, h *hook) {
-	h.stop()
+	h.Stop()
 	if said, _ := try(t, kube, "", "run", "away", "--image="+signed); !strings.Contains(said, "failed calling webhook") {
 		t.Errorf("Fail: %s", said)
 	}

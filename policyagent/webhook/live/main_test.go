@@ -15,15 +15,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/kritis-node/kritis-node/policyagent/signing"
 	"github.com/kritis-node/kritis-node/policyagent/webhook"
 	"github.com/kritis-node/kritis-node/test/cluster"
+	"github.com/kritis-node/kritis-node/test/cluster/clustertest"
 	"github.com/kritis-node/kritis-node/test/cluster/kubernetes"
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -48,11 +47,10 @@ func check(t *testing.T, err error) {
 
 // hook is a `kritis webhook` of its own, and the authority whose signatures it wants.
 type hook struct {
+	*clustertest.Program
 	dir  string
 	key  *rsa.PrivateKey
 	cert *cluster.Certificate
-	log  string
-	stop func()
 }
 
 // startHook starts the webhook with the policies of the cluster, and attestations from a folder.
@@ -61,7 +59,6 @@ func startHook(t *testing.T, kube *kubernetes.Cluster) *hook {
 	program, err := cluster.Build(t.Context(), "./cmd/kritis")
 	check(t, err)
 	h := &hook{dir: t.TempDir()}
-	h.log = filepath.Join(h.dir, "log")
 	h.key, err = rsa.GenerateKey(rand.Reader, 2048)
 	check(t, err)
 	h.cert, err = cluster.NewCertificate("127.0.0.1")
@@ -69,23 +66,10 @@ func startHook(t *testing.T, kube *kubernetes.Cluster) *hook {
 	check(t, os.WriteFile(h.dir+"/tls.crt", h.cert.CertPEM, 0o600))
 	check(t, os.WriteFile(h.dir+"/tls.key", h.cert.KeyPEM, 0o600))
 	check(t, os.Mkdir(h.dir+"/attestations", 0o755))
-	process, err := cluster.StartProcess(t.Context(), cluster.Command{Path: program, Log: h.log, Args: []string{"webhook",
+	h.Program = clustertest.StartProgram(t, cluster.Command{Path: program, Args: []string{"webhook",
 		"--kubeconfig", kube.Kubeconfig(), "--listen", address, "--status-listen", beside, "--tls-cert", h.dir + "/tls.crt", "--tls-key", h.dir + "/tls.key",
 		"--registry=false", "--attestation-dir", h.dir + "/attestations", "--drain-delay", "1s",
 		"--pod-template", "apps.kruise.io/CloneSet=spec.template"}}, ready)
-	check(t, err)
-	h.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := process.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(h.log)
-			t.Logf("the webhook's log:\n%s", text)
-		}
-	})
-	t.Cleanup(h.stop)
 	return h
 }
 

@@ -66,19 +66,7 @@ func (s *site) write(t *testing.T, name, text string) {
 // start runs a kritis command until the test ends.
 func (s *site) start(t *testing.T, ready func(context.Context) error, args ...string) {
 	t.Helper()
-	log := s.path(args[0] + ".log")
-	p, err := cluster.StartProcess(t.Context(), cluster.Command{Path: s.program, Args: args, Log: log}, ready)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(context.Background()); err != nil {
-			t.Errorf("kritis %s: %v", args[0], err)
-		}
-		if data, err := os.ReadFile(log); t.Failed() && err == nil {
-			t.Logf("kritis %s:\n%s", args[0], data)
-		}
-	})
+	clustertest.StartProgram(t, cluster.Command{Path: s.program, Args: args}, ready)
 }
 
 // startNode starts agent and plugin, with the policies of the API server.
