@@ -16,7 +16,8 @@ import (
 func TestImports(t *testing.T) {
 	const us = "github.com/kritis-node/kritis-node/"
 	allowed := map[string][]string{
-		"nodestate":             {us + "verifier"},
+		"nodestate":             {us + "verifier", us + "policyagent/nodestate/durable"},
+		"nodestate/durable":     {},
 		"api/v1beta1":           {us + "verifier", "k8s.io/apimachinery/pkg"},
 		"policydir":             {us + "verifier", us + "policyagent/api/v1beta1", "k8s.io/apimachinery/pkg/apis/meta/v1", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 		"attestations":          {us + "verifier"},

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
 	"github.com/kritis-node/kritis-node/daemonset/systemd"
 	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // active is systemd's word for a service that is started.

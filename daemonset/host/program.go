@@ -13,7 +13,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // programName is the name of installed binaries: their content's hash.

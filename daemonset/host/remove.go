@@ -7,11 +7,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
 	"github.com/kritis-node/kritis-node/daemonset/require"
 	"github.com/kritis-node/kritis-node/daemonset/systemd"
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/plugin/runtimeconfig"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // ErrStays says that the service was left running, because without it this node would start nothing.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
 	"github.com/kritis-node/kritis-node/daemonset/systemd"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // replace puts this version in place of another one that runs. A version that does not come up changes nothing: the old

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // Change is one file that becomes another.
@@ -151,7 +151,7 @@ type fileMode struct {
 func (c Change) mode() fileMode {
 	info, err := os.Stat(c.Path)
 	if err != nil {
-		return fileMode{0o644, durable.Owner{UID: os.Geteuid(), GID: os.Getegid()}}
+		return fileMode{0o644, durable.Self()}
 	}
 	m := fileMode{info.Mode().Perm(), durable.Owner{}}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {

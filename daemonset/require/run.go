@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kritis-node/kritis-node/daemonset/durable"
 	"github.com/kritis-node/kritis-node/daemonset/systemd"
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/plugin/runtimeconfig"
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 // Options say what to do on a node.
@@ -159,7 +159,7 @@ func (o Options) apply(p Plan) ([]string, error) {
 	if err := os.MkdirAll(filepath.Dir(o.RestartMark), 0o755); err != nil {
 		return nil, err
 	}
-	if err := durable.Write(o.RestartMark, strings.NewReader(""), 0o600, durable.Owner{UID: os.Geteuid(), GID: os.Getegid()}); err != nil {
+	if err := durable.Write(o.RestartMark, strings.NewReader(""), 0o600, durable.Self()); err != nil {
 		return nil, err
 	}
 	return p.Apply(time.Now())

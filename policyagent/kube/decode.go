@@ -20,9 +20,11 @@ const (
 	CodeFieldUnknown = "FieldUnknown"
 )
 
-// maxProblemText bounds the text of a problem, in bytes; maxObjectProblems is how many one object has.
+// maxProblemText and maxFieldPath bound the text of a problem and its field, in bytes; maxObjectProblems is how many one
+// object has.
 const (
 	maxProblemText    = 500
+	maxFieldPath      = 100
 	maxObjectProblems = 20
 )
 
@@ -38,11 +40,8 @@ func decodeSpec[S any](kind string) func(identity, []byte) any {
 	return func(id identity, raw []byte) any {
 		o := policyObject[S]{meta: metav1.ObjectMeta{Namespace: id.Namespace, Name: id.Name}}
 		report := func(field, code, text string) {
-			if len(text) > maxProblemText {
-				text = strings.ToValidUTF8(text[:maxProblemText], "") + "…"
-			}
 			if len(o.problems) < maxObjectProblems {
-				o.problems = append(o.problems, verifier.Problem{Object: v1beta1.ObjectName(kind, &o.meta), Field: field, Code: code, Text: text})
+				o.problems = append(o.problems, verifier.Problem{Object: v1beta1.ObjectName(kind, &o.meta), Field: field, Code: code, Text: shorten(text, maxProblemText)})
 			}
 		}
 		var body struct {
@@ -55,7 +54,7 @@ func decodeSpec[S any](kind string) func(identity, []byte) any {
 		}
 		for _, u := range unknown {
 			if field, ok := errors.AsType[kjson.FieldError](u); ok && strings.HasPrefix(field.FieldPath(), "spec.") {
-				report(bound(field.FieldPath()), CodeFieldUnknown, "there is no such field, so it means nothing: remove it, or correct its name")
+				report(shorten(field.FieldPath(), maxFieldPath), CodeFieldUnknown, "there is no such field, so it means nothing: remove it, or correct its name")
 			}
 		}
 		o.spec = body.Spec
@@ -67,11 +66,4 @@ func decodeSpec[S any](kind string) func(identity, []byte) any {
 func strictly(raw []byte, into any) (unknown []error, err error) {
 	defer survive(&err)
 	return kjson.UnmarshalStrict(raw, into, kjson.DisallowUnknownFields)
-}
-
-func bound(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "…"
-	}
-	return s
 }

@@ -135,15 +135,25 @@ func (w *watcher) look(now time.Time) (version uint64, synced bool, failure erro
 // maxFailure bounds the text of a failure, in bytes. An API server's answer may be a page of HTML.
 const maxFailure = 1 << 10
 
+// oneLine puts an error of several lines into one.
+func oneLine(err error) error {
+	return errors.New(shorten(strings.Join(strings.Fields(err.Error()), " "), maxFailure))
+}
+
+// shorten keeps so many bytes of a text at most, an ellipsis not counted, without halving a character.
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}
+
 // advise says what to do about a failure to watch.
 func advise(err error) string { return adviseRight(err, "list and watch them", "it is tried again") }
 
 // adviseRight says what to do about a failure of what needs a right.
 func adviseRight(err error, right, otherwise string) string {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if len(text) > maxFailure {
-		text = strings.ToValidUTF8(text[:maxFailure], "") + "…"
-	}
+	text := oneLine(err).Error()
 	switch {
 	case apierrors.IsForbidden(err):
 		return text + "; allow the policy agent's ServiceAccount to " + right

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -45,15 +44,6 @@ func (w Workstation) Server(userAgent string) (*Server, string, error) {
 	}
 	server, err := NewServer(config, userAgent)
 	return server, namespace, err
-}
-
-// oneLine puts an error of several lines into one.
-func oneLine(err error) error {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if len(text) > maxFailure {
-		text = strings.ToValidUTF8(text[:maxFailure], "") + "…"
-	}
-	return errors.New(text)
 }
 
 // HasKubeconfig says whether there is a kubeconfig where kubectl looks for one.

@@ -25,7 +25,7 @@ func TestPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	temp := filepath.Join(w.dir, tempPrefix+"123"+tempSuffix)
+	temp := filepath.Join(w.dir, ".kritis-123.tmp")
 	for n := range len(content) + 1 {
 		if err := os.WriteFile(temp, content[:n], 0o600); err != nil {
 			t.Fatal(err)
@@ -64,7 +64,7 @@ func TestPowerCut(t *testing.T) {
 	if _, err := os.Stat(temp); err != nil {
 		t.Errorf("after a reader opened the folder: %v", err)
 	}
-	inRecords := filepath.Join(w.dir, recordFolder, "ab", tempPrefix+"4"+tempSuffix)
+	inRecords := filepath.Join(w.dir, recordFolder, "ab", ".kritis-4.tmp")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(inRecords), 0o755), os.WriteFile(inRecords, nil, 0o600), w.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestWriteLeavesNoTemporaryFile(t *testing.T) {
 	if err := w.WriteStatus(Status{}); err == nil {
 		t.Error("writing over a folder succeeded")
 	}
-	left, err := filepath.Glob(filepath.Join(w.dir, tempPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(w.dir, ".kritis-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodestate/durable"
 )
 
 const lockFile = "agent.lock"
@@ -66,10 +68,10 @@ func (w *Writer) tidy() error {
 	if err := makeFolder(filepath.Join(w.dir, recordFolder)); err != nil {
 		return err
 	}
-	if err := removeTemps(w.dir); err != nil {
+	if err := durable.Sweep(w.dir); err != nil {
 		return err
 	}
-	return w.eachRecordFolder(removeTemps)
+	return w.eachRecordFolder(durable.Sweep)
 }
 
 // Close gives up the lock.
@@ -138,7 +140,7 @@ func (w *Writer) Prune(limit int) error {
 	defer w.mu.Unlock()
 	var records []aged
 	err := w.eachRecordFolder(func(dir string) error {
-		return eachEntry(dir, func(e fs.DirEntry) error {
+		return durable.EachEntry(dir, func(e fs.DirEntry) error {
 			if !recordName.MatchString(e.Name()) {
 				return nil
 			}
@@ -170,7 +172,7 @@ func (w *Writer) Prune(limit int) error {
 // eachRecordFolder calls f with the path of every folder of records.
 func (w *Writer) eachRecordFolder(f func(dir string) error) error {
 	root := filepath.Join(w.dir, recordFolder)
-	return eachEntry(root, func(e fs.DirEntry) error {
+	return durable.EachEntry(root, func(e fs.DirEntry) error {
 		if !e.IsDir() || !recordFolderName.MatchString(e.Name()) {
 			return nil
 		}

@@ -3,6 +3,7 @@ package durable
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,8 +13,6 @@ import (
 	"testing"
 	"testing/iotest"
 )
-
-func me() Owner { return Owner{os.Geteuid(), os.Getegid()} }
 
 // content returns what is in the folder, by name.
 func content(t *testing.T, dir string) map[string]string {
@@ -37,7 +36,7 @@ func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, text := range []string{"first", "", strings.Repeat("second", 100_000)} {
-		if err := Write(path, strings.NewReader(text), 0o640, me()); err != nil {
+		if err := Write(path, strings.NewReader(text), 0o640, Self()); err != nil {
 			t.Fatal(err)
 		}
 		if all := content(t, dir); len(all) != 1 || all["file"] != text {
@@ -60,7 +59,7 @@ func TestReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := Write(path, strings.NewReader("new"), 0o600, me()); err != nil {
+	if err := Write(path, strings.NewReader("new"), 0o600, Self()); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := io.ReadAll(f); err != nil || string(data) != "old" {
@@ -73,10 +72,10 @@ func TestFailuresLeaveTheOld(t *testing.T) {
 	broken := errors.New("broken")
 	for name, write := range map[string]func(path string) error{
 		"half a content": func(path string) error {
-			return Write(path, io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), iotest.ErrReader(broken)), 0o600, me())
+			return Write(path, io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), iotest.ErrReader(broken)), 0o600, Self())
 		},
 		"a folder in its place": func(path string) error {
-			return Write(filepath.Join(filepath.Dir(path), "folder"), strings.NewReader("new"), 0o600, me())
+			return Write(filepath.Join(filepath.Dir(path), "folder"), strings.NewReader("new"), 0o600, Self())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +131,11 @@ func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".kritis-1.tmp", ".kritis-.tmp", "kritis-1.tmp", ".kritis-1", "90-kritis-required.toml"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 1100 { // more than are read at once
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf(".kritis-a%d.tmp", i)), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package durable replaces and removes files so that after a power cut at any moment the old state or the new one is on
-// disk, never half of one.
+// disk, never half of one. It imports the standard library alone: it is linked into the plugin.
 package durable
 
 import (
@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Temporary files have names that no reader asks for: containerd imports *.toml, systemd reads *.service.
@@ -20,20 +21,23 @@ const (
 // Owner is whom a file belongs to.
 type Owner struct{ UID, GID int }
 
+// Self is whom this process runs as.
+func Self() Owner { return Owner{os.Geteuid(), os.Getegid()} }
+
 // Write replaces the file at path, or makes it.
 func Write(path string, content io.Reader, mode fs.FileMode, owner Owner) error {
-	dir := filepath.Dir(path)
-	if err := replace(dir, path, content, mode, owner); err != nil {
+	if err := Replace(path, content, mode, owner); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := syncFolder(dir); err != nil {
+	if err := SyncFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write %s: sync its folder: %w", path, err)
 	}
 	return nil
 }
 
-func replace(dir, path string, content io.Reader, mode fs.FileMode, owner Owner) (err error) {
-	f, err := os.CreateTemp(dir, tempPrefix+"*"+tempSuffix)
+// Replace is Write without the last step: the new file lasts once its folder is synced.
+func Replace(path string, content io.Reader, mode fs.FileMode, owner Owner) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*"+tempSuffix)
 	if err != nil {
 		return err
 	}
@@ -46,7 +50,7 @@ func replace(dir, path string, content io.Reader, mode fs.FileMode, owner Owner)
 	if _, err := io.Copy(f, content); err != nil {
 		return err
 	}
-	if owner != (Owner{os.Geteuid(), os.Getegid()}) { // changing it takes a capability that most callers gave up
+	if owner != Self() { // changing it takes a capability that most callers gave up
 		if err := f.Chown(owner.UID, owner.GID); err != nil {
 			return err
 		}
@@ -72,20 +76,47 @@ func Remove(path string) error {
 		}
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
 // Sweep removes what a Write that was cut short left in a folder. Nobody may be writing there.
 func Sweep(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"+tempSuffix))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
+	return EachEntry(dir, func(e fs.DirEntry) error {
+		if !strings.HasPrefix(e.Name(), tempPrefix) || !strings.HasSuffix(e.Name(), tempSuffix) {
+			return nil
+		}
+		return os.Remove(filepath.Join(dir, e.Name()))
+	})
 }
 
-// syncFolder makes renames and removals in a folder last.
-func syncFolder(dir string) error {
+// EachEntry calls f for every entry of a folder, reading the folder in pieces. A folder that does not exist is empty.
+func EachEntry(dir string, f func(fs.DirEntry) error) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(512)
+		for _, e := range entries {
+			if err := f(e); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// SyncFolder makes renames, removals and new files in a folder last.
+func SyncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
