@@ -25,15 +25,20 @@ import (
 // maxKeyFile bounds a key file in bytes.
 const maxKeyFile = 64 << 10
 
-// KeyFile signs with a private key from a file.
-type KeyFile struct {
-	key    crypto.Signer
-	public verifier.Key
+// Key signs. Its private half is in a file, or stays where it is: in a KMS.
+type Key struct {
+	public      verifier.Key
+	algorithm   string
+	needsNaming bool
+	sign        Signer
 }
+
+// Signer signs the SHA-256 of a message: 32 bytes.
+type Signer func(ctx context.Context, sha256 []byte) ([]byte, error)
 
 // ReadKeyFile reads an unencrypted private key in PEM (PKCS #8, or PKCS #1 for RSA): RSA of 2048, 3072 or 4096 bits,
 // or EC P-256. Of these, authorities accept RSA-2048 without naming an algorithm.
-func ReadKeyFile(path string) (*KeyFile, error) {
+func ReadKeyFile(path string) (*Key, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
@@ -47,19 +52,36 @@ func ReadKeyFile(path string) (*KeyFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
-	k := &KeyFile{key: key}
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
-	// As an authority would have it: what the verifier refuses must not be signed with.
-	k.public, err = verifier.ParseKey(verifier.KeySpec{
-		PEM: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), Algorithms: []string{k.Algorithm()},
+	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	algorithm, needsNaming := verifier.RSAPKCS1SHA256, true
+	if r, ok := key.(*rsa.PrivateKey); !ok {
+		algorithm = verifier.ECDSASHA256
+	} else if r.N.BitLen() == 2048 {
+		needsNaming = false
+	}
+	k, err := NewKey(public, algorithm, func(_ context.Context, sha256 []byte) ([]byte, error) {
+		return key.Sign(rand.Reader, sha256, crypto.SHA256)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
+	k.needsNaming = needsNaming
 	return k, nil
+}
+
+// NewKey returns a key whose signatures somebody else makes: with the private half of a public key in PEM, by an algorithm as
+// verifier names them. Keys that authorities would not accept without naming the algorithm are for files only.
+func NewKey(publicPEM, algorithm string, sign Signer) (*Key, error) {
+	// As an authority would have it: what the verifier refuses must not be signed with.
+	public, err := verifier.ParseKey(verifier.KeySpec{PEM: publicPEM, Algorithms: []string{algorithm}})
+	if err != nil {
+		return nil, err
+	}
+	return &Key{public: public, algorithm: algorithm, sign: sign}, nil
 }
 
 func parseKey(data []byte) (crypto.Signer, error) {
@@ -102,35 +124,31 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	}
 }
 
-// Algorithm is what Sign makes: RSA_PKCS1_SHA_256 or ECDSA_SHA_256, as KMS calls them.
-func (k *KeyFile) Algorithm() string {
-	if _, ok := k.key.(*rsa.PrivateKey); ok {
-		return "RSA_PKCS1_SHA_256"
-	}
-	return "ECDSA_SHA_256"
-}
+// Algorithm is what Sign makes, as KMS calls it: RSA_PKCS1_SHA_256, say.
+func (k *Key) Algorithm() string { return k.algorithm }
 
 // NeedsNaming says whether an authority has to name the algorithm for this key to count.
-func (k *KeyFile) NeedsNaming() bool {
-	r, ok := k.key.(*rsa.PrivateKey)
-	return !ok || r.N.BitLen() != 2048
-}
+func (k *Key) NeedsNaming() bool { return k.needsNaming }
 
 // Fingerprint is that of the public key, as verdicts print it.
-func (k *KeyFile) Fingerprint() string { return k.public.Fingerprint() }
+func (k *Key) Fingerprint() string { return k.public.Fingerprint() }
 
 // Made says whether a signature over message is this key's.
-func (k *KeyFile) Made(message, signature []byte) bool {
+func (k *Key) Made(message, signature []byte) bool {
 	_, err := k.public.Verify(message, signature)
 	return err == nil
 }
 
-// Sign signs the SHA-256 of message.
-func (k *KeyFile) Sign(_ context.Context, message []byte) ([]byte, error) {
+// Sign signs the SHA-256 of message. A signature that the public key does not verify is an error: whoever made it has
+// another key by now, or was not who it seemed to be.
+func (k *Key) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	hash := sha256.Sum256(message)
-	signature, err := k.key.Sign(rand.Reader, hash[:], crypto.SHA256)
+	signature, err := k.sign(ctx, hash[:])
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
+	}
+	if !k.Made(message, signature) {
+		return nil, errors.New("sign: the signature that came back is not this key's: name the key's version, and try again")
 	}
 	return signature, nil
 }

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,6 +110,45 @@ func TestReadKeyFile(t *testing.T) {
 	}
 	if _, err := ReadKeyFile(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a key was read from nowhere")
+	}
+}
+
+// A key whose private half is elsewhere signs by asking, and does not believe what comes back.
+func TestNewKey(t *testing.T) {
+	private := rsaKey(t, 2048)
+	der, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	signer := func(key *rsa.PrivateKey, opts crypto.SignerOpts) Signer {
+		return func(_ context.Context, sha256 []byte) ([]byte, error) { return key.Sign(rand.Reader, sha256, opts) }
+	}
+	pss := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	for name, tc := range map[string]struct {
+		algorithm string
+		sign      Signer
+		err       string
+	}{
+		"PKCS #1":          {"RSA_PKCS1_SHA_256", signer(private, crypto.SHA256), ""},
+		"PSS":              {"RSA_PSS_SHA_256", signer(private, pss), ""},
+		"another key's":    {"RSA_PKCS1_SHA_256", signer(rsaKey(t, 2048), crypto.SHA256), "not this key's"},
+		"another form":     {"RSA_PKCS1_SHA_256", signer(private, pss), "not this key's"},
+		"nothing":          {"RSA_PSS_SHA_256", func(context.Context, []byte) ([]byte, error) { return nil, nil }, "not this key's"},
+		"it fails":         {"RSA_PSS_SHA_256", func(context.Context, []byte) ([]byte, error) { return nil, errors.New("refused") }, "refused"},
+		"not an algorithm": {"none", signer(private, pss), "none"},
+	} {
+		k, err := NewKey(public, tc.algorithm, tc.sign)
+		var signature []byte
+		if err == nil {
+			signature, err = k.Sign(t.Context(), []byte("message"))
+		}
+		switch {
+		case tc.err == "" && (err != nil || !k.Made([]byte("message"), signature) || k.Algorithm() != tc.algorithm || k.NeedsNaming()):
+			t.Errorf("%s: %v", name, err)
+		case tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err) || signature != nil):
+			t.Errorf("%s: error = %v, want one about %q", name, err, tc.err)
+		}
 	}
 }
 
