@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ Exit codes: 0 all are allowed, 1 one is denied, 2 could not tell or misuse.`,
 }
 
 func explainOnNode(cmd *cobra.Command, f explainFlags, image string) error {
-	q := plugin.Question{Namespace: orElse(f.namespace, "default"), Image: image, RuntimeHandler: f.judge.handler}
+	q := plugin.Question{Namespace: cmp.Or(f.namespace, "default"), Image: image, RuntimeHandler: f.judge.handler}
 	var e plugin.Explanation
 	if err := askPlugin(cmd.Context(), f.socket, http.MethodPost, "/v1/explain", q, &e); err != nil {
 		return err
@@ -197,7 +198,7 @@ func (e explanation) table(w io.Writer, now time.Time) {
 	if len(e.Held) > 0 {
 		fmt.Fprint(w, "\nPOD\tNODE\tPLACE\tSTATE\n")
 		for _, h := range e.Held {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", clean(h.Pod), clean(orElse(h.Node, "-")), clean(h.Place), clean(h.State))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", clean(h.Pod), clean(cmp.Or(h.Node, "-")), clean(h.Place), clean(h.State))
 		}
 	}
 	if len(e.Said) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func fleetTable(w io.Writer, f workstation.Fleet, now time.Time) {
 		plugin, policy, denied, last := "-", "-", "-", "-"
 		if r := n.Report; r != nil {
 			if r.Plugin != nil {
-				plugin = orElse(r.Plugin.Version, "unknown") + inBrackets(r.Plugin.Placement)
+				plugin = cmp.Or(r.Plugin.Version, "unknown") + inBrackets(r.Plugin.Placement)
 				denied = fmt.Sprint(r.Plugin.Decisions[verifier.Denied.String()] + r.Plugin.Decisions[verifier.CouldNotTell.String()])
 			}
 			policy = policyCell(r.Policy, now)
@@ -75,7 +76,7 @@ func fleetTable(w io.Writer, f workstation.Fleet, now time.Time) {
 				last = fmt.Sprintf("%s, %s/%s: %s", age(d.At, now), d.Namespace, d.Pod, d.Image)
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(n.Name), n.Mode, orElse(codes(n.Gaps), "-"), clean(plugin), clean(policy), denied, clean(last))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", clean(n.Name), n.Mode, cmp.Or(codes(n.Gaps), "-"), clean(plugin), clean(policy), denied, clean(last))
 	}
 	if len(f.Nodes) > 0 {
 		fmt.Fprintln(w)
@@ -142,12 +143,12 @@ func nodeTable(w io.Writer, n workstation.Node, now time.Time) {
 	if r == nil {
 		return
 	}
-	fmt.Fprintf(w, "\tversion %s\n", clean(orElse(r.Version, "unknown")))
+	fmt.Fprintf(w, "\tversion %s\n", clean(cmp.Or(r.Version, "unknown")))
 	if p := r.Plugin; p == nil {
 		fmt.Fprint(w, "PLUGIN\tthe agent has not heard of one\n")
 	} else {
-		fmt.Fprintf(w, "PLUGIN\tversion %s, placement %s, on %s, started %s, heard of %s\n", clean(orElse(p.Version, "unknown")),
-			clean(orElse(p.Placement, "unknown")), clean(orElse(p.Runtime, "an unknown runtime")), age(p.Started, now), age(p.HeardAt, now))
+		fmt.Fprintf(w, "PLUGIN\tversion %s, placement %s, on %s, started %s, heard of %s\n", clean(cmp.Or(p.Version, "unknown")),
+			clean(cmp.Or(p.Placement, "unknown")), clean(cmp.Or(p.Runtime, "an unknown runtime")), age(p.Started, now), age(p.HeardAt, now))
 		fmt.Fprintf(w, "DECISIONS\t%d allowed, %d denied, %d could not tell\n", p.Decisions[verifier.Allowed.String()],
 			p.Decisions[verifier.Denied.String()], p.Decisions[verifier.CouldNotTell.String()])
 	}

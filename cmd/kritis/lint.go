@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,6 +194,6 @@ func lintTable(w io.Writer, findings []finding) {
 	}
 	fmt.Fprint(w, "SEVERITY\tOBJECT\tFIELD\tWHAT\n")
 	for _, f := range findings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Severity, clean(f.Object), clean(orElse(f.Field, "-")), clean(f.Text))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Severity, clean(f.Object), clean(cmp.Or(f.Field, "-")), clean(f.Text))
 	}
 }

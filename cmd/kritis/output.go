@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -110,7 +111,7 @@ func (a answer) table(w io.Writer) {
 func policyRows(w io.Writer, p verifier.PolicyResult) {
 	name := p.Namespace + "/" + p.Name
 	if p.Why != "" || len(p.Authorities) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t%s\n", name, orElse(p.Why, "not looked at"))
+		fmt.Fprintf(w, "%s\t-\t-\t%s\n", name, cmp.Or(p.Why, "not looked at"))
 	}
 	for _, auth := range p.Authorities {
 		switch {
@@ -119,21 +120,14 @@ func policyRows(w io.Writer, p verifier.PolicyResult) {
 			if auth.RepositoryBound {
 				bound = "repository and digest"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\tattested: %s, %s, key %s\n", name, auth.Name, orElse(auth.Source, string(auth.Format)), bound, auth.Algorithm, auth.Fingerprint)
+			fmt.Fprintf(w, "%s\t%s\t%s\tattested: %s, %s, key %s\n", name, auth.Name, cmp.Or(auth.Source, string(auth.Format)), bound, auth.Algorithm, auth.Fingerprint)
 		case auth.Why != "" || len(auth.Attempts) == 0:
-			fmt.Fprintf(w, "%s\t%s\t-\t%s\n", name, auth.Name, orElse(auth.Why, "no attestation found"))
+			fmt.Fprintf(w, "%s\t%s\t-\t%s\n", name, auth.Name, cmp.Or(auth.Why, "no attestation found"))
 		}
 		for _, t := range auth.Attempts {
-			fmt.Fprintf(w, "%s\t%s\t%s\tno: %s: %s\n", name, auth.Name, orElse(t.Source, string(t.Format)), t.Check, t.Why)
+			fmt.Fprintf(w, "%s\t%s\t%s\tno: %s: %s\n", name, auth.Name, cmp.Or(t.Source, string(t.Format)), t.Check, t.Why)
 		}
 	}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 func inBrackets(s string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -68,19 +69,19 @@ func statusTable(w io.Writer, s plugin.Status, now time.Time) {
 		fmt.Fprintf(w, "\t%s: %s\n", g.Code, g.Text)
 	}
 	if s.Placement != "" {
-		fmt.Fprintf(w, "PLUGIN\tversion %s, placement %s\n", orElse(s.Version, "unknown"), s.Placement)
+		fmt.Fprintf(w, "PLUGIN\tversion %s, placement %s\n", cmp.Or(s.Version, "unknown"), s.Placement)
 	}
 	switch {
 	case s.Registered:
 		fmt.Fprintf(w, "RUNTIME\t%s %s, NRI %s, registered %s\n", s.Runtime.Name, s.Runtime.Version, s.Runtime.NRI, age(s.Since, now))
 	default:
-		fmt.Fprintf(w, "RUNTIME\tnot registered: %s\n", orElse(s.LastError, "waiting for a first policy snapshot"))
+		fmt.Fprintf(w, "RUNTIME\tnot registered: %s\n", cmp.Or(s.LastError, "waiting for a first policy snapshot"))
 	}
 	if s.Policy.Generation == 0 {
 		fmt.Fprint(w, "POLICY\tnone has arrived yet\n")
 	} else {
 		fmt.Fprintf(w, "POLICY\tgeneration %d, written %s, from %s: %d policies, %d authorities, %d allow-list patterns\n", s.Policy.Generation,
-			age(s.Policy.WrittenAt, now), orElse(s.Policy.Source, "an unknown source"), s.Policy.Policies, s.Policy.Authorities, s.Policy.Allowlist)
+			age(s.Policy.WrittenAt, now), cmp.Or(s.Policy.Source, "an unknown source"), s.Policy.Policies, s.Policy.Authorities, s.Policy.Allowlist)
 	}
 	if s.Policy.DryRun {
 		fmt.Fprint(w, "DRY RUN\ton: images that fail are let through\n")
@@ -116,7 +117,7 @@ func agentRows(w io.Writer, s plugin.Status, now time.Time) {
 		fmt.Fprintf(w, "AGENT\tunknown: %s\n", s.AgentProblem)
 		return
 	}
-	fmt.Fprintf(w, "AGENT\tversion %s, last seen %s\n", orElse(s.Agent.Version, "unknown"), age(s.Agent.WrittenAt, now))
+	fmt.Fprintf(w, "AGENT\tversion %s, last seen %s\n", cmp.Or(s.Agent.Version, "unknown"), age(s.Agent.WrittenAt, now))
 	if s.Agent.PolicyError != "" {
 		fmt.Fprintf(w, "\tproblem: %s\n", s.Agent.PolicyError)
 	}

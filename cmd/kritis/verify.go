@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, policyDir,
 		if err != nil {
 			return answer{}, err
 		}
-		return judgeImage(ctx, f, document, nil, orElse(namespace, "default"), image)
+		return judgeImage(ctx, f, document, nil, cmp.Or(namespace, "default"), image)
 	}
 	if !cluster.named() {
 		return answer{}, errors.New("no policies to decide by: name a folder with --policy-dir, or a cluster with --kubeconfig or --context")

@@ -1,6 +1,7 @@
 package require
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (o Options) fit(ctx context.Context) error {
 	case status.Placement != plugin.PlacementHost:
 		return fmt.Errorf("the plugin runs in a pod, which could not start after a reboot once the plugin is required: install it as a host service first (chart value plugin.placement: host)")
 	case !status.Registered:
-		return fmt.Errorf("the plugin is not registered with the runtime: %s; see kritis status", orElse(status.LastError, "it has no policy yet"))
+		return fmt.Errorf("the plugin is not registered with the runtime: %s; see kritis status", cmp.Or(status.LastError, "it has no policy yet"))
 	case !status.Runtime.Validators:
 		return fmt.Errorf("%s %s cannot require plugins: upgrade containerd to 2.2 or later", status.Runtime.Name, status.Runtime.Version)
 	}
@@ -145,7 +146,7 @@ func (o Options) fit(ctx context.Context) error {
 	}
 	if state.Active != "active" || state.File != "enabled" {
 		return fmt.Errorf("the service %s is %s and %s: it has to be active, and enabled at boot; see kritis install host", systemd.PluginUnit,
-			orElse(state.Active, "unknown"), orElse(state.File, "not installed"))
+			cmp.Or(state.Active, "unknown"), cmp.Or(state.File, "not installed"))
 	}
 	return nil
 }
@@ -214,11 +215,4 @@ func (o Options) takeBack(ctx context.Context, p Plan) error {
 		return err
 	}
 	return durable.Remove(o.RestartMark)
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
