@@ -53,6 +53,9 @@ func runHelm(t *testing.T, args ...string) (stdout, stderr string, ok bool) {
 
 const releaseNamespace = "kritis-system"
 
+// alicloud is what every way to use Alibaba Cloud names.
+var alicloud = []string{"alicloud.enabled=true", "alicloud.region=cn-hangzhou", "alicloud.securityCenter.clusterID=c0123"}
+
 // valueSets are ways to install the chart.
 var valueSets = map[string][]string{
 	"as it is": nil,
@@ -72,8 +75,13 @@ var valueSets = map[string][]string{
 	"without webhook":        {"webhook.enabled=false"},
 	"on the host":            {"plugin.placement=host", "image.pullSecrets[0].name=mine", "plugin.extraArgs={--log-format=json}"},
 	"on the host, elsewhere": {"plugin.placement=host", "plugin.install.systemdSocket=/run/other/private", "plugin.install.binDir=/var/lib/kritis-bin"},
-	"other names":            {"nameOverride=guard", "rbac.aggregate=false"},
-	"other paths":            {"hostPaths.containerdConfig=/run/k3s/containerd/config.toml", "hostPaths.containerdSocket=/run/k3s/containerd/containerd.sock"},
+	"Alibaba Cloud, RRSA":    append([]string{"alicloud.credentials.roleARN=role", "alicloud.credentials.oidcProviderARN=provider", "alicloud.acr.logins=true"}, alicloud...),
+	"Alibaba Cloud, ECS": append([]string{"alicloud.credentials.source=ECSRole", "alicloud.credentials.roleName=node", "alicloud.caConfigMap=ca",
+		"alicloud.endpoints.kms=kms.example:8443", "alicloud.acr.domains.images\\.example.instance=mine", "alicloud.acr.domains.images\\.example.region=cn-beijing"}, alicloud...),
+	"Alibaba Cloud, keys":     append([]string{"alicloud.credentials.source=AccessKey", "alicloud.credentials.secretName=keys", "alicloud.acr.logins=true"}, alicloud...),
+	"Alibaba Cloud, only ACR": {"alicloud.enabled=true", "alicloud.region=cn-hangzhou", "alicloud.credentials.source=ECSRole", "alicloud.securityCenter.enabled=false"},
+	"other names":             {"nameOverride=guard", "rbac.aggregate=false"},
+	"other paths":             {"hostPaths.containerdConfig=/run/k3s/containerd/config.toml", "hostPaths.containerdSocket=/run/k3s/containerd/containerd.sock"},
 }
 
 // template renders the chart, tests included, and returns its objects.
@@ -199,6 +207,9 @@ func podSpecs(t *testing.T, objects []unstructured.Unstructured) map[string]core
 // what no manifest lists.
 var mayAsk = []string{"policyagent", "plugin-install", "drain", "clean"}
 
+// mayAskCloud are given credentials of Alibaba Cloud, if at all.
+var mayAskCloud = []string{"policyagent", "webhook", "controller"}
+
 // mayWrite are the volumes of the host that a container may write to: the installer's are what it installs.
 func mayWrite(container string) []string {
 	if container == "plugin-install" {
@@ -252,7 +263,11 @@ func checkContainer(t *testing.T, pod string, spec core.PodSpec, c core.Containe
 		complain("root: %t; only the node's pod is, whose state folder is root's", root)
 	}
 	for _, m := range c.VolumeMounts {
-		if strings.HasPrefix(m.MountPath, "/var/run/secrets") && !slices.Contains(mayAsk, c.Name) {
+		may := mayAsk
+		if strings.HasPrefix(m.Name, "alicloud") {
+			may = mayAskCloud
+		}
+		if (strings.HasPrefix(m.MountPath, "/var/run/secrets") || strings.HasPrefix(m.Name, "alicloud")) && !slices.Contains(may, c.Name) {
 			complain("has credentials")
 		}
 		i := slices.IndexFunc(spec.Volumes, func(v core.Volume) bool { return v.Name == m.Name })
@@ -441,6 +456,13 @@ func TestChartRefusesBadValues(t *testing.T) {
 		{"unsafeDryRun=perhaps", "unsafeDryRun"},
 		{"logLevel=loud", "logLevel"},
 		{"nothing=1", "nothing"},
+		{"alicloud.enabled=true", "is missing"},
+		{"alicloud.credentials.source=Any", "source"},
+		{"alicloud.network=internet", "network"},
+		{"alicloud.endpoints.oss=x", "oss"},
+		{"alicloud.securityCenter.syncInterval=often", "syncInterval"},
+		{"alicloud.securityCenter.keyVersions=All", "keyVersions"},
+		{"alicloud.acr.domains.x.instance=mine", "region"},
 	} {
 		t.Run(tc.setting, func(t *testing.T) {
 			_, stderr, ok := runHelm(t, "template", "kritis", "chart", "--set", tc.setting)

@@ -61,6 +61,9 @@ labels:
   {{- end }}
 annotations:
   kritis.grafeas.io/registries: {{ toJson .root.Values.registries | sha256sum | trunc 16 | quote }}
+  {{- if and .root.Values.alicloud.enabled (or (eq .component "controller") .root.Values.alicloud.acr.logins) }}
+  kritis.grafeas.io/alicloud: {{ toJson .root.Values.alicloud | sha256sum | trunc 16 | quote }}
+  {{- end }}
   {{- if .root.Values.monitoring.annotations }}
   prometheus.io/scrape: "true"
   prometheus.io/port: {{ .port | quote }}
