@@ -26,6 +26,9 @@ func (c *Cluster) end() error {
 			failures = append(failures, k.stop(ctx))
 		}
 	}
+	if c.names != nil {
+		failures = append(failures, c.names.Close())
+	}
 	if c.network {
 		failures = append(failures, removeNetwork(ctx))
 	}

@@ -34,6 +34,7 @@ type Cluster struct {
 	client    *http.Client // the administrator's
 	shelter   *shelter
 	network   bool // was made
+	names     *names
 
 	etcd, apiServer, manager, scheduler *component
 	nodes                               []*Node
@@ -127,7 +128,12 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		return fmt.Errorf("%w: is there another cluster?", err)
 	}
 	c.network = true
-	return nil
+	if len(c.options.Names) > 0 {
+		if c.names, err = serveNames(c.options.Names, c.NodeAddress()); err != nil {
+			return err
+		}
+	}
+	return c.writeResolvConf()
 }
 
 func (c *Cluster) startAPI(ctx context.Context) error {

@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
@@ -33,10 +32,6 @@ func (n *Node) makeKubelet() (*component, error) {
 	})
 	if err != nil {
 		return nil, err
-	}
-	// A pod that resolves a name is refused at once, instead of waiting for a server that cannot be reached.
-	if err := os.WriteFile(c.path("resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
-		return nil, fmt.Errorf("writing the configuration of pods' resolvers: %w", err)
 	}
 	config, err := n.kubeletConfig()
 	if err != nil {

@@ -29,6 +29,8 @@ type Options struct {
 	// Images are imported under their names before kubelet starts: for static pods that must not wait until kubelet
 	// tries again.
 	Images map[string]v1.Image
+	// Names are names that pods can resolve: to the first node's address, which is the program's own. They know no others.
+	Names []string
 	// KubeletArgs are added to kubelet's command line, where they win over its configuration.
 	KubeletArgs []string
 	// APIServerArgs are added to the API server's command line, where a later one wins over an earlier one.
