@@ -40,7 +40,7 @@ func compare(t *testing.T, there, fresh string) {
 			names[e.Name()] = true
 		}
 	}
-	if len(names) != 3 {
+	if len(names) != 4 {
 		t.Errorf("%d files of CRDs, want one for each kind", len(names))
 	}
 	for name := range names {

@@ -15,6 +15,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&AttestationAuthority{}, &AttestationAuthorityList{},
 		&GenericAttestationPolicy{}, &GenericAttestationPolicyList{},
 		&AdmissionAllowlist{}, &AdmissionAllowlistList{},
+		&Attestation{}, &AttestationList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil

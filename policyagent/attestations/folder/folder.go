@@ -12,15 +12,12 @@ import (
 	"syscall"
 
 	"github.com/kritis-node/kritis-node/policyagent/attestations"
+	"github.com/kritis-node/kritis-node/policyagent/attestations/statement"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
-const (
-	// maxFile is the size of a file in bytes: a payload of the limit in base64, with its signatures.
-	maxFile = 2 * verifier.MaxPayload
-	// maxEntries is the number of files in the folder, those of other digests included.
-	maxEntries = 20_000
-)
+// maxEntries is the number of files in the folder, those of other digests included.
+const maxEntries = 20_000
 
 // Source reads attestations from a folder. It keeps nothing, so new files count at once.
 type Source struct {
@@ -126,11 +123,11 @@ func read(root *os.Root, name string) (verifier.Attestation, error) {
 	if !info.Mode().IsRegular() {
 		return verifier.Attestation{}, errors.New("it is not a regular file; remove it")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, statement.MaxSize+1))
 	if err != nil {
 		return verifier.Attestation{}, err
 	}
-	return parse(data)
+	return statement.Parse(data)
 }
 
 func clip(s string, n int) string {

@@ -1,7 +1,6 @@
 package folder
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kritis-node/kritis-node/policyagent/attestations/statement"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
@@ -149,8 +149,8 @@ func TestLimits(t *testing.T) {
 	for what, c := range map[string]struct {
 		content, want string
 	}{
-		"file":               {pad(statementJSON("p", 1), maxFile), ""},
-		"file and one":       {pad(statementJSON("p", 1), maxFile+1), "more than 262144 bytes"},
+		"file":               {pad(statementJSON("p", 1), statement.MaxSize), ""},
+		"file and one":       {pad(statementJSON("p", 1), statement.MaxSize+1), "more than 262144 bytes"},
 		"payload":            {statementJSON(large, 1), ""},
 		"payload and one":    {statementJSON(large+"x", 1), "more than 131072 bytes"},
 		"bundle":             {pad(bundle, verifier.MaxPayload), ""},
@@ -190,38 +190,6 @@ func TestCancelled(t *testing.T) {
 	if _, err := s.Attestations(ctx, "r", digest); err == nil {
 		t.Error("no error")
 	}
-}
-
-func TestParseRefuses(t *testing.T) {
-	for content, want := range map[string]string{
-		statementJSON("p", 1) + "{}": "more follows",
-		statementJSON("p", 0):        "no signatures",
-		`{}`:                         "no serializedPayload",
-		`{"serializedPayload":"!"}`:  "not the JSON",
-		`[]`:                         "not the JSON",
-		bundle[:len(bundle)-1] + `,"serializedPayload":"eA=="}`:                    "at once",
-		`{"serializedPayload":"eA==","attestation":` + statementJSON("p", 1) + `}`: "two payloads",
-	} {
-		if _, err := parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", content, err, want)
-		}
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(statementJSON("p", 2)))
-	f.Add([]byte(`{"attestation":` + statementJSON(`{"critical":{"type":"cosign container image signature"}}`, 1) + `}`))
-	f.Add([]byte(bundle))
-	f.Add([]byte(`{"mediaType":1}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := parse(data)
-		if err != nil {
-			return
-		}
-		if len(a.Payload) == 0 || a.Format == verifier.FormatBundle && !bytes.Equal(a.Payload, data) {
-			t.Errorf("%+v", a)
-		}
-	})
 }
 
 func TestNumberOfFiles(t *testing.T) {

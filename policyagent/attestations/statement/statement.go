@@ -1,4 +1,4 @@
-package folder
+package statement
 
 import (
 	"bytes"
@@ -29,10 +29,13 @@ type file struct {
 	Envelope    json.RawMessage `json:"dsseEnvelope"`
 }
 
-// parse reads a file. It proves nothing: verifier reads the payload again, and strictly.
-func parse(data []byte) (verifier.Attestation, error) {
-	if len(data) > maxFile {
-		return verifier.Attestation{}, fmt.Errorf("it has more than %d bytes; it is not an attestation", maxFile)
+// MaxSize is the size of a statement in bytes: a payload of the limit in base64, with its signatures.
+const MaxSize = 2 * verifier.MaxPayload
+
+// Parse reads one statement.
+func Parse(data []byte) (verifier.Attestation, error) {
+	if len(data) > MaxSize {
+		return verifier.Attestation{}, fmt.Errorf("it has more than %d bytes; it is not an attestation", MaxSize)
 	}
 	var f file
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -59,15 +62,15 @@ func parse(data []byte) (verifier.Attestation, error) {
 	case len(s.SerializedPayload) == 0 || len(s.Signatures) == 0:
 		return verifier.Attestation{}, errors.New("it has no serializedPayload or no signatures, and is no bundle; write it again")
 	}
-	a := verifier.Attestation{Format: format(s.SerializedPayload), Payload: s.SerializedPayload}
+	a := verifier.Attestation{Format: Format(s.SerializedPayload), Payload: s.SerializedPayload}
 	for _, signature := range s.Signatures {
 		a.Signatures = append(a.Signatures, verifier.Signature{KeyID: signature.PublicKeyID, Value: signature.Signature})
 	}
 	return a, nil
 }
 
-// format looks at the payload's type: `cosign generate` and kritis make the same JSON with another type.
-func format(payload []byte) verifier.Format {
+// Format looks at the payload's type: `cosign generate` and kritis make the same JSON with another type.
+func Format(payload []byte) verifier.Format {
 	var p struct {
 		Critical struct {
 			Type string `json:"type"`
