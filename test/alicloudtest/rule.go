@@ -1,0 +1,4 @@
+package alicloudtest
+
+// SignatureRule signs what is pushed.
+type SignatureRule struct{}
