@@ -105,7 +105,12 @@ type Error struct {
 	Code, RequestID string
 	// Text is one line in lower case: what went wrong and what to do. It holds no secret.
 	Text string
+	// cause is the context's error if that ended the call, else nil.
+	cause error
 }
+
+// Unwrap returns the context's error if that ended the call.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Error returns one line.
 func (e *Error) Error() string {

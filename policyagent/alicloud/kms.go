@@ -1,0 +1,267 @@
+package alicloud
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"time"
+)
+
+// Algorithms of KMS for RSA_2048. https://www.alibabacloud.com/help/en/kms/key-management-service/developer-reference/asymmetric-digital-signature
+const (
+	RSAPSSSHA256   = "RSA_PSS_SHA_256"
+	RSAPKCS1SHA256 = "RSA_PKCS1_SHA_256"
+)
+
+// signatureSize is that of RSA_2048 in bytes.
+const signatureSize = 256
+
+// PublicKey returns the public key of a key for signing: spec RSA_2048, usage SIGN/VERIFY. Any other is Unfit. A key that
+// is disabled or to be deleted is returned with its State, if KMS still shows it; otherwise the error's Kind is Disabled.
+// It takes two calls, or three and more if the reference names no version: then the newest is looked for.
+func (c *Client) PublicKey(ctx context.Context, r KeyReference) (PublicKey, error) {
+	r, key, err := c.describe(ctx, r)
+	if err != nil {
+		return PublicKey{}, err
+	}
+	if r, err = c.versioned(ctx, r); err != nil {
+		return PublicKey{}, key.failed(err)
+	}
+	o, err := c.kms(ctx, r, "GetPublicKey", nil)
+	if err != nil {
+		return PublicKey{}, key.failed(err)
+	}
+	text, err := o.text("PublicKey")
+	if err == nil {
+		key.PEM, err = rsaKey(text)
+	}
+	if err == nil {
+		err = same(o, "KeyVersionId", r.Version)
+	}
+	if err != nil {
+		return PublicKey{}, kms.unfit("GetPublicKey", bounded(err.Error()))
+	}
+	key.Version = r.Version
+	return key, nil
+}
+
+// failed says that a key is disabled if that may be why something else failed.
+func (k PublicKey) failed(err error) error {
+	if e, ok := err.(*Error); ok && e.Kind == Unfit && k.State != "Enabled" {
+		other := *e
+		other.Kind, other.Text = Disabled, "the key's state is "+k.State+": enable it in KMS, or use another"
+		return &other
+	}
+	return err
+}
+
+// describe looks a key up, refuses it if it is not for signing images, and returns the reference with its ID instead of an
+// alias.
+func (c *Client) describe(ctx context.Context, r KeyReference) (KeyReference, PublicKey, error) {
+	const action = "DescribeKey"
+	r, err := c.placed(r, action)
+	if err != nil {
+		return r, PublicKey{}, err
+	}
+	o, err := c.kms(ctx, KeyReference{Region: r.Region, ID: r.ID}, action, nil)
+	if err != nil {
+		return r, PublicKey{}, err
+	}
+	m, found, err := o.child("KeyMetadata")
+	if err != nil || !found {
+		return r, PublicKey{}, kms.unfit(action, "the answer cannot be understood: it has no KeyMetadata")
+	}
+	text := func(name string) string {
+		s, e := m.text(name)
+		if err == nil {
+			err = e
+		}
+		return s
+	}
+	key := PublicKey{ID: text("KeyId"), ARN: text("Arn"), State: text("KeyState")}
+	spec, usage := text("KeySpec"), text("KeyUsage")
+	switch {
+	case err != nil:
+		return r, PublicKey{}, kms.unfit(action, "the answer cannot be understood: "+bounded(err.Error()))
+	case spec != "RSA_2048" || usage != "SIGN/VERIFY":
+		return r, PublicKey{}, kms.unfit(action, fmt.Sprintf("key %s has spec %s and usage %s: images are signed with RSA_2048 and SIGN/VERIFY; create such a key", r.ID, quoted(spec), quoted(usage)))
+	case key.State != "Enabled" && key.State != "Disabled" && key.State != "PendingDeletion":
+		return r, PublicKey{}, kms.unfit(action, fmt.Sprintf("key %s is in state %s: wait until it is Enabled, or use another", r.ID, quoted(key.State)))
+	case !keyIDForm.MatchString(key.ID):
+		return r, PublicKey{}, kms.unfit(action, "the answer cannot be understood: KeyId is "+quoted(key.ID))
+	}
+	r.ID = key.ID
+	return r, key, nil
+}
+
+// placed checks a reference and fills its region in.
+func (c *Client) placed(r KeyReference, action string) (KeyReference, error) {
+	if err := r.check(); err != nil {
+		return r, kms.unfit(action, err.Error())
+	}
+	if r.Region == "" {
+		r.Region = c.config.Region
+	}
+	return r, nil
+}
+
+// versioned returns the reference with the newest version if it has none. The key's ID must be in it, not an alias.
+func (c *Client) versioned(ctx context.Context, r KeyReference) (KeyReference, error) {
+	if r.Version != "" {
+		return r, nil
+	}
+	const action = "ListKeyVersions"
+	var newest time.Time
+	tie := false
+	err := c.all(ctx, listing{
+		call:   call{kms, action, r.Region, map[string]string{"KeyId": r.ID}},
+		number: "PageNumber", size: 100,
+		page: func(o object) ([]json.RawMessage, int, error) {
+			versions, found, err := o.child("KeyVersions")
+			if err != nil || !found {
+				return nil, 0, fmt.Errorf("it has no KeyVersions")
+			}
+			return itemsOf(versions, o, "KeyVersion")
+		},
+		item: func(o object) (string, error) {
+			id, err := o.text("KeyVersionId")
+			if err != nil || !versionForm.MatchString(id) {
+				return id, fmt.Errorf("it has no KeyVersionId")
+			}
+			created, err := o.text("CreationDate")
+			if err != nil {
+				return id, err
+			}
+			at, err := time.Parse(time.RFC3339, created)
+			if err != nil {
+				return id, fmt.Errorf("CreationDate is %s", quoted(created))
+			}
+			if tie = tie && !at.After(newest) || at.Equal(newest); r.Version == "" || at.After(newest) {
+				newest, r.Version = at, id
+			}
+			return id, nil
+		},
+	})
+	switch {
+	case err != nil:
+		return r, err
+	case r.Version == "":
+		return r, kms.unfit(action, "key "+r.ID+" has no version")
+	case tie:
+		return r, kms.unfit(action, "key "+r.ID+" has two newest versions, of the same second: name one")
+	}
+	return r, nil
+}
+
+// Sign returns KMS' signature over a SHA-256 hash. Without a version the newest signs.
+func (c *Client) Sign(ctx context.Context, r KeyReference, algorithm string, sha256 []byte) ([]byte, error) {
+	const action = "AsymmetricSign"
+	r, err := c.forSignature(ctx, r, action, algorithm, sha256)
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.kms(ctx, r, action, map[string]string{"Algorithm": algorithm, "Digest": base64.StdEncoding.EncodeToString(sha256)})
+	if err != nil {
+		return nil, err
+	}
+	if err := same(o, "KeyVersionId", r.Version); err != nil {
+		return nil, kms.unfit(action, bounded(err.Error()))
+	}
+	text, err := o.text("Value")
+	if err != nil {
+		return nil, kms.unfit(action, "the answer cannot be understood: "+bounded(err.Error()))
+	}
+	value, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(value) != signatureSize {
+		return nil, kms.unfit(action, fmt.Sprintf("the answer is not a signature of %d bytes in base64", signatureSize))
+	}
+	return value, nil
+}
+
+// Verify returns whether KMS accepts a signature over a SHA-256 hash. What is not as long as a signature of RSA_2048 is
+// none, and KMS is not asked.
+func (c *Client) Verify(ctx context.Context, r KeyReference, algorithm string, sha256, signature []byte) (bool, error) {
+	const action = "AsymmetricVerify"
+	if len(signature) != signatureSize {
+		return false, nil
+	}
+	r, err := c.forSignature(ctx, r, action, algorithm, sha256)
+	if err != nil {
+		return false, err
+	}
+	o, err := c.kms(ctx, r, action, map[string]string{
+		"Algorithm": algorithm, "Digest": base64.StdEncoding.EncodeToString(sha256), "Value": base64.StdEncoding.EncodeToString(signature),
+	})
+	if err != nil {
+		return false, err
+	}
+	if err := same(o, "KeyVersionId", r.Version); err != nil {
+		return false, kms.unfit(action, bounded(err.Error()))
+	}
+	good, found, err := o.flag("Value")
+	if err != nil || !found {
+		return false, kms.unfit(action, "the answer cannot be understood: Value is not true or false")
+	}
+	return good, nil
+}
+
+// forSignature checks what a signature is asked of and looks a version up if none is named: KMS demands one.
+func (c *Client) forSignature(ctx context.Context, r KeyReference, action, algorithm string, hash []byte) (KeyReference, error) {
+	if algorithm != RSAPSSSHA256 && algorithm != RSAPKCS1SHA256 {
+		return r, kms.unfit(action, fmt.Sprintf("algorithm %s: use %s or %s", quoted(algorithm), RSAPSSSHA256, RSAPKCS1SHA256))
+	}
+	if len(hash) != sha256.Size {
+		return r, kms.unfit(action, fmt.Sprintf("the hash has %d bytes, SHA-256 has %d", len(hash), sha256.Size))
+	}
+	if r.Version != "" {
+		return c.placed(r, action)
+	}
+	r, _, err := c.describe(ctx, r)
+	if err != nil {
+		return r, err
+	}
+	return c.versioned(ctx, r)
+}
+
+// kms asks KMS about a key.
+func (c *Client) kms(ctx context.Context, r KeyReference, action string, more map[string]string) (object, error) {
+	parameters := map[string]string{"KeyId": r.ID, "KeyVersionId": r.Version}
+	for k, v := range more {
+		parameters[k] = v
+	}
+	o, err := c.ask(ctx, call{kms, action, r.Region, parameters})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// same refuses an answer about something else. Answers need not say what they are about.
+func same(o object, name, want string) error {
+	got, err := o.text(name)
+	if err == nil && got != "" && want != "" && got != want {
+		err = fmt.Errorf("the answer is about %s %s, asked was %s", name, quoted(got), quoted(want))
+	}
+	return err
+}
+
+// rsaKey returns a key in PEM, written anew, if it is RSA of 2048 bits.
+func rsaKey(text string) (string, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return "", fmt.Errorf("the answer holds no key in PEM")
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return "", fmt.Errorf("the answer holds no public key")
+	}
+	if k, ok := key.(*rsa.PublicKey); !ok || k.N.BitLen() != 2048 {
+		return "", fmt.Errorf("the answer holds a key that is not RSA of 2048 bits")
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: block.Bytes})), nil
+}
