@@ -8,7 +8,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -115,47 +117,88 @@ func (c *Client) versioned(ctx context.Context, r KeyReference) (KeyReference, e
 	if r.Version != "" {
 		return r, nil
 	}
-	const action = "ListKeyVersions"
-	var newest time.Time
-	tie := false
+	versions, err := c.versions(ctx, r)
+	if err != nil {
+		return r, err
+	}
+	// Dates have seconds. To guess would mean to believe in a key by chance.
+	if len(versions) > 1 && versions[0].created.Equal(versions[1].created) {
+		return r, kms.unfit(listVersions, "key "+r.ID+" has two newest versions, of the same second: name one")
+	}
+	r.Version = versions[0].id
+	return r, nil
+}
+
+// KeyVersions returns the IDs of all versions of a key for signing images, the newest first; the reference's own is not looked at.
+func (c *Client) KeyVersions(ctx context.Context, r KeyReference) ([]string, error) {
+	r, key, err := c.describe(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := c.versions(ctx, r)
+	if err != nil {
+		return nil, key.failed(err)
+	}
+	ids := make([]string, len(versions))
+	for i, v := range versions {
+		ids[i] = v.id
+	}
+	return ids, nil
+}
+
+const listVersions = "ListKeyVersions"
+
+type keyVersion struct {
+	id      string
+	created time.Time
+}
+
+// versions returns all versions, at least one, the newest first.
+func (c *Client) versions(ctx context.Context, r KeyReference) ([]keyVersion, error) {
+	var all []keyVersion
 	err := c.all(ctx, listing{
-		call:   call{kms, action, r.Region, map[string]string{"KeyId": r.ID}},
+		call:   call{kms, listVersions, r.Region, map[string]string{"KeyId": r.ID}},
 		number: "PageNumber", size: 100,
 		page: func(o object) ([]json.RawMessage, int, error) {
 			versions, found, err := o.child("KeyVersions")
 			if err != nil || !found {
-				return nil, 0, fmt.Errorf("it has no KeyVersions")
+				return nil, 0, errors.New("it has no KeyVersions")
 			}
 			return itemsOf(versions, o, "KeyVersion")
 		},
 		item: func(o object) (string, error) {
-			id, err := o.text("KeyVersionId")
-			if err != nil || !versionForm.MatchString(id) {
-				return id, fmt.Errorf("it has no KeyVersionId")
-			}
-			created, err := o.text("CreationDate")
-			if err != nil {
-				return id, err
-			}
-			at, err := time.Parse(time.RFC3339, created)
-			if err != nil {
-				return id, fmt.Errorf("CreationDate is %s", quoted(created))
-			}
-			if tie = tie && !at.After(newest) || at.Equal(newest); r.Version == "" || at.After(newest) {
-				newest, r.Version = at, id
-			}
-			return id, nil
+			v, err := readKeyVersion(o)
+			all = append(all, v)
+			return v.id, err
 		},
 	})
-	switch {
-	case err != nil:
-		return r, err
-	case r.Version == "":
-		return r, kms.unfit(action, "key "+r.ID+" has no version")
-	case tie:
-		return r, kms.unfit(action, "key "+r.ID+" has two newest versions, of the same second: name one")
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
+	if len(all) == 0 {
+		return nil, kms.unfit(listVersions, "key "+r.ID+" has no version")
+	}
+	slices.SortStableFunc(all, func(a, b keyVersion) int { return b.created.Compare(a.created) })
+	return all, nil
+}
+
+func readKeyVersion(o object) (keyVersion, error) {
+	id, err := o.text("KeyVersionId")
+	if err != nil {
+		return keyVersion{}, err
+	}
+	if !versionForm.MatchString(id) {
+		return keyVersion{}, fmt.Errorf("KeyVersionId is %s", quoted(id))
+	}
+	created, err := o.text("CreationDate")
+	if err != nil {
+		return keyVersion{}, err
+	}
+	at, err := time.Parse(time.RFC3339, created)
+	if err != nil {
+		return keyVersion{}, fmt.Errorf("CreationDate is %s", quoted(created))
+	}
+	return keyVersion{id, at}, nil
 }
 
 // Sign returns KMS' signature over a SHA-256 hash. Without a version the newest signs.
