@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kritis-node/kritis-node/plugin"
+	"github.com/kritis-node/kritis-node/policyagent/alicloud/recheck"
 	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/folder"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
@@ -23,6 +24,8 @@ import (
 type judgeFlags struct {
 	floor, attestationDir, platform, handler string
 	registries                               registryFlags
+	// recorded, if set, remembers the attestations that were found.
+	recorded *recheck.Recorded
 }
 
 func (j *judgeFlags) add(f *pflag.FlagSet) {
@@ -79,6 +82,11 @@ func newJudge(f judgeFlags, policies verifier.Document, platforms []string) (*ju
 		return nil, err
 	}
 	j.sources = append([]attestations.Source{j.registry}, j.sources...)
+	if f.recorded != nil {
+		for i, s := range j.sources {
+			j.sources[i] = f.recorded.Source(s)
+		}
+	}
 	return j, nil
 }
 

@@ -30,47 +30,49 @@ type signed struct {
 func newSignCommand(p program) *cobra.Command {
 	var out outputFlag
 	var reg registryFlags
-	var keyFile string
+	var key keyFlags
 	cmd := &cobra.Command{
-		Use:   "sign --key FILE REFERENCE",
+		Use:   "sign --key KEY REFERENCE",
 		Short: "attest an image: sign its digest and store the signature beside it",
 		Long: `Sign the digest of an image with a private key and store the signature in the image's repository, in the form that
-cosign calls classic: "cosign verify --key" accepts it too. Signing twice changes nothing.
+cosign calls classic: "cosign verify --key" accepts it too. Signing twice changes nothing. The key is in a file, or stays in
+Alibaba Cloud KMS (` + kmsScheme + `…), which signs then.
 
 An image that is named by tag is signed under the digest that the tag has now. Of a multi-platform image the index is
 signed, which covers every platform in it.`,
-		Example: p.lines("sign --key team.pem registry.example/app:v1"),
+		Example: p.lines("sign --key team.pem registry.example/app:v1", "sign --key "+kmsScheme+"alias/team --alicloud-config alicloud.yaml registry.example/app:v1"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
 			reg.useDefaults()
-			s, err := sign(cmd.Context(), reg, keyFile, args[0])
+			s, err := sign(cmd.Context(), reg, key, args[0])
 			if err != nil {
 				return err
 			}
 			return out.print(cmd.OutOrStdout(), s, s.table)
 		},
 	}
-	cmd.Flags().StringVar(&keyFile, "key", "", "private key `file`, PEM, unencrypted")
+	key.add(cmd.Flags())
 	_ = cmd.MarkFlagRequired("key")
 	reg.addForUser(cmd.Flags())
 	out.add(cmd)
 	return cmd
 }
 
-func sign(ctx context.Context, reg registryFlags, keyFile, image string) (signed, error) {
+func sign(ctx context.Context, reg registryFlags, k keyFlags, image string) (signed, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	ref, err := verifier.ParseReference(image)
 	if err != nil {
 		return signed{}, fmt.Errorf("image %s: %w", image, err)
 	}
-	key, err := signing.ReadKeyFile(keyFile)
+	key, done, err := k.open(ctx)
 	if err != nil {
 		return signed{}, err
 	}
+	defer done()
 	cfg, err := reg.config()
 	if err != nil {
 		return signed{}, err

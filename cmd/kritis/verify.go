@@ -21,12 +21,16 @@ func newVerifyCommand(p program) *cobra.Command {
 	var f judgeFlags
 	var cluster *clusterFlags
 	var policyDir, namespace string
+	var remote remoteFlags
 	cmd := &cobra.Command{
 		Use:   "verify REFERENCE -n NAMESPACE",
 		Short: "decide on an image off the node, by the policies of a folder or of a cluster",
 		Long: `Decide as a node would that has these policies and runs what the registry holds now. In a pipeline this tells before a
 rollout what a node will say. The policies are those of a folder (--policy-dir) or of a cluster (--kubeconfig, --context).
 What a node's floor demands besides is known if it is named with --floor.
+
+Signatures are verified here. With --remote Alibaba Cloud KMS is asked too whether they are its keys'; the answer counts only
+against an image.
 
 Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
 		Example: p.lines("verify --policy-dir policies -n prod registry.example/app@sha256:…", "verify --context production -n prod registry.example/app@sha256:…"),
@@ -37,7 +41,11 @@ Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
+			f.recorded = remote.record()
 			a, err := verify(ctx, f, cluster, policyDir, namespace, args[0])
+			if err == nil {
+				err = remote.check(ctx, &a, f.recorded)
+			}
 			if err != nil {
 				return err
 			}
@@ -52,6 +60,7 @@ Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
 	fs.StringVarP(&namespace, "namespace", "n", "", "`namespace` that the image would run in; default: the context's, or default")
 	cluster = newClusterFlags(cmd, p.kubectl)
 	f.add(fs)
+	remote.add(fs)
 	out.add(cmd)
 	return cmd
 }
