@@ -24,7 +24,8 @@ type Emulator struct {
 	now       func() time.Time
 
 	services, metadata, registry *listener
-	stopped                      chan struct{} // closed by Close: what hangs or waits ends
+	backend                      *http.Transport // to the plain registry; nil: there is none
+	stopped                      chan struct{}   // closed by Close: what hangs or waits ends
 	background                   sync.WaitGroup
 	closing                      sync.Once
 
@@ -146,6 +147,9 @@ func (e *Emulator) Close() error {
 			}
 		}
 		e.background.Wait()
+		if e.backend != nil {
+			e.backend.CloseIdleConnections()
+		}
 		if e.dir != "" {
 			errs = append(errs, os.RemoveAll(e.dir))
 		}

@@ -1,0 +1,313 @@
+package alicloudtest_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aliyun/alibaba-cloud-sdk-go/services/cr_ee"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/kritis-node/kritis-node/test/alicloudtest"
+)
+
+// pushLogin is a login that lasts.
+func pushLogin() authn.Authenticator { return &authn.Basic{Username: "ci", Password: "hunter2"} }
+
+// startRegistry starts an emulator with a registry and an instance that is found at the registry's address, too.
+func startRegistry(t *testing.T, options alicloudtest.Options, add alicloudtest.Instance) (*alicloudtest.Emulator, alicloudtest.User, alicloudtest.Instance) {
+	t.Helper()
+	backend := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(backend.Close)
+	options.Registry = backend.URL
+	e, alice := start(t, options)
+	add.Name, add.Hosts = "demo", []string{e.RegistryHost()}
+	add.Logins = map[string]string{"ci": "hunter2"}
+	added, err := e.AddInstance(add)
+	check(t, err)
+	return e, alice, added
+}
+
+// push pushes a random image and returns its digest.
+func push(t *testing.T, e *alicloudtest.Emulator, reference string, options ...remote.Option) (name.Reference, v1.Hash) {
+	t.Helper()
+	image, err := random.Image(256, 2)
+	check(t, err)
+	digest, err := image.Digest()
+	check(t, err)
+	ref, err := name.ParseReference(reference, name.Insecure)
+	check(t, err)
+	check(t, remote.Write(ref, image, append(options, remote.WithTransport(trusting(t, e)))...))
+	return ref, digest
+}
+
+// unauthorized tells whether a registry asked for a login.
+func unauthorized(err error) bool {
+	var refused *transport.Error
+	return errors.As(err, &refused) && refused.StatusCode == http.StatusUnauthorized
+}
+
+func TestRuleSignsWhatIsPushed(t *testing.T) {
+	for _, pss := range []bool{false, true} {
+		t.Run(fmt.Sprintf("PSS %v", pss), func(t *testing.T) {
+			e, _, demo := startRegistry(t, alicloudtest.Options{}, alicloudtest.Instance{})
+			key, err := e.CreateKey(alicloudtest.NewKey{})
+			check(t, err)
+			e.PutWitness(alicloudtest.Witness{Name: "builder", KeyID: key.ID, KeyVersion: key.Versions[0].ID})
+			_, err = e.AddKeyVersion("", key.ID) // the witness names the first
+			check(t, err)
+			check(t, e.AddSignatureRule(alicloudtest.SignatureRule{Instance: demo.ID, Namespace: "team", Witness: "builder", PSS: pss}))
+			_, digest := push(t, e, e.RegistryHost()+"/team/sub/app:v1", remote.WithAuth(pushLogin()))
+			push(t, e, e.RegistryHost()+"/other/app:v1", remote.WithAuth(pushLogin()))
+
+			found := e.Occurrences(demo.ID)
+			hosts := []string{"demo-registry.cn-hangzhou.cr.aliyuncs.com", "demo-registry-vpc.cn-hangzhou.cr.aliyuncs.com", "demo.cn-hangzhou.cr.aliyuncs.com", e.RegistryHost()}
+			if len(found) != len(hosts) {
+				t.Fatalf("%d occurrences, want one for each of %v", len(found), hosts)
+			}
+			public := publicKey(t, key.Versions[0].PEM)
+			for i, o := range found {
+				repository := hosts[i] + "/team/sub/app"
+				if o.NoteName != "namespaces/builder" || o.ResourceURI != "https://"+repository+"@"+digest.String() {
+					t.Errorf("occurrence %d is %+v", i, o)
+				}
+				var said map[string]any
+				check(t, json.Unmarshal(o.Payload, &said))
+				want := map[string]any{"critical": map[string]any{"type": "atomic container signature", "identity": map[string]any{"docker-reference": repository},
+					"image": map[string]any{"docker-manifest-digest": digest.String()}}}
+				if fmt.Sprint(said) != fmt.Sprint(want) {
+					t.Errorf("payload %s", o.Payload)
+				}
+				if len(o.Signatures) != 1 || o.Signatures[0].KeyID != key.ID {
+					t.Fatalf("signatures %+v", o.Signatures)
+				}
+				hash := sha256.Sum256(o.Payload)
+				if pss {
+					check(t, rsa.VerifyPSS(public, crypto.SHA256, hash[:], o.Signatures[0].Value, nil))
+				} else {
+					check(t, rsa.VerifyPKCS1v15(public, crypto.SHA256, hash[:], o.Signatures[0].Value))
+				}
+			}
+			if n := e.Calls(alicloudtest.Call{Service: "kms"}); n != 0 {
+				t.Errorf("the rule's own signing was counted: %d", n)
+			}
+		})
+	}
+}
+
+func TestRuleThatCannotSign(t *testing.T) {
+	e, _, demo := startRegistry(t, alicloudtest.Options{}, alicloudtest.Instance{AnonymousPush: true})
+	key, err := e.CreateKey(alicloudtest.NewKey{})
+	check(t, err)
+	check(t, e.SetKeyState("", key.ID, alicloudtest.Disabled))
+	e.PutWitness(alicloudtest.Witness{Name: "builder", KeyID: key.ID})
+	check(t, e.AddSignatureRule(alicloudtest.SignatureRule{Instance: demo.ID, Namespace: "team", Witness: "builder"}))
+	push(t, e, e.RegistryHost()+"/team/app:v1")
+	if found := e.Occurrences(demo.ID); len(found) != 0 {
+		t.Errorf("a disabled key signed: %+v", found)
+	}
+	failures := e.SigningFailures()
+	if len(failures) != 1 {
+		t.Fatalf("failures %v", failures)
+	}
+	contains(t, failures[0], "Rejected.Disabled")
+}
+
+func TestDelayedRuleEndsWithTheEmulator(t *testing.T) {
+	e, _, demo := startRegistry(t, alicloudtest.Options{}, alicloudtest.Instance{AnonymousPush: true})
+	key, err := e.CreateKey(alicloudtest.NewKey{})
+	check(t, err)
+	e.PutWitness(alicloudtest.Witness{Name: "builder", KeyID: key.ID})
+	check(t, e.AddSignatureRule(alicloudtest.SignatureRule{Instance: demo.ID, Witness: "builder", Delay: time.Hour}))
+	push(t, e, e.RegistryHost()+"/team/app:v1")
+	if found := e.Occurrences(demo.ID); len(found) != 0 {
+		t.Errorf("signed at once: %+v", found)
+	}
+}
+
+func TestRegistryLogins(t *testing.T) {
+	clock := newClock()
+	e, alice, demo := startRegistry(t, alicloudtest.Options{Now: clock.Now, LoginLife: time.Minute}, alicloudtest.Instance{})
+	ref, digest := push(t, e, e.RegistryHost()+"/team/app:v1", remote.WithAuth(pushLogin()))
+	pull := func(login authn.Authenticator) error {
+		got, err := remote.Head(ref, remote.WithAuth(login), remote.WithTransport(trusting(t, e)))
+		if err == nil && got.Digest != digest {
+			t.Errorf("pulled %s", got.Digest)
+		}
+		return err
+	}
+	c := &cr_ee.Client{Client: *as(t, e, alice)}
+	get := cr_ee.CreateGetAuthorizationTokenRequest()
+	aim(e, get.RpcRequest)
+	get.InstanceId = demo.ID
+	login, err := c.GetAuthorizationToken(get)
+	check(t, err)
+	if !login.GetAuthorizationTokenIsSuccess || login.Code != "success" || login.ExpireTime != clock.Now().Add(time.Minute).UnixMilli() {
+		t.Errorf("login %+v", login)
+	}
+	temporary := &authn.Basic{Username: login.TempUsername, Password: login.AuthorizationToken}
+	check(t, pull(temporary))
+	for name, bad := range map[string]authn.Authenticator{
+		"anonymous":      authn.Anonymous,
+		"wrong password": &authn.Basic{Username: login.TempUsername, Password: "x"},
+		"wrong user":     &authn.Basic{Username: "ci", Password: login.AuthorizationToken},
+	} {
+		if err := pull(bad); !unauthorized(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	clock.move(time.Minute)
+	if err := pull(temporary); !unauthorized(err) {
+		t.Errorf("expired: %v", err)
+	}
+	check(t, pull(pushLogin()))
+}
+
+func TestAnonymousPullOnly(t *testing.T) {
+	e, _, _ := startRegistry(t, alicloudtest.Options{RegistryTLS: true}, alicloudtest.Instance{AnonymousPull: true})
+	reference := e.RegistryHost() + "/team/app:v1"
+	ref, err := name.ParseReference(reference)
+	check(t, err)
+	image, err := random.Image(64, 1)
+	check(t, err)
+	if err := remote.Write(ref, image, remote.WithTransport(trusting(t, e))); !unauthorized(err) {
+		t.Errorf("anonymous push: %v", err)
+	}
+	check(t, remote.Write(ref, image, remote.WithAuth(pushLogin()), remote.WithTransport(trusting(t, e))))
+	if _, err := remote.Image(ref, remote.WithTransport(trusting(t, e))); err != nil {
+		t.Errorf("anonymous pull: %v", err)
+	}
+}
+
+// TestRegistryHosts shows how an instance is found.
+func TestRegistryHosts(t *testing.T) {
+	e, _, _ := startRegistry(t, alicloudtest.Options{}, alicloudtest.Instance{AnonymousPull: true})
+	for _, test := range []struct {
+		host, query string
+		status      int
+	}{
+		{"demo-registry.cn-hangzhou.cr.aliyuncs.com", "", 200},
+		{"demo-registry-vpc.cn-hangzhou.cr.aliyuncs.com:5000", "", 200},
+		{"mirror.example", "?ns=demo-registry.cn-hangzhou.cr.aliyuncs.com", 200},
+		{"other-registry.cn-hangzhou.cr.aliyuncs.com", "", 404},
+		{"demo-registry.cn-beijing.cr.aliyuncs.com", "", 404},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+e.RegistryHost()+"/v2/"+test.query, nil)
+		check(t, err)
+		r.Host = test.host
+		response, err := trusting(t, e).RoundTrip(r)
+		check(t, err)
+		check(t, response.Body.Close())
+		if response.StatusCode != test.status {
+			t.Errorf("%s%s: status %d, want %d", test.host, test.query, response.StatusCode, test.status)
+		}
+	}
+}
+
+func TestOccurrencesByAPI(t *testing.T) {
+	e, alice := start(t, alicloudtest.Options{})
+	demo, err := e.AddInstance(alicloudtest.Instance{Name: "demo"})
+	check(t, err)
+	c := as(t, e, alice)
+	for i := range 5 {
+		check(t, e.AddOccurrence(demo.ID, alicloudtest.Occurrence{NoteName: "namespaces/n" + itoa(i%2), ResourceURI: "https://h/r@" + itoa(i), Payload: []byte("p"),
+			Signatures: []alicloudtest.OccurrenceSignature{{KeyID: "key-1", Value: []byte("s")}}}))
+	}
+	list := func(pairs ...string) (uris []string, total int) {
+		t.Helper()
+		answer, err := do(t, c, request(e, crVersion, "ListMetadataOccurrences", append([]string{"InstanceId", demo.ID}, pairs...)...))
+		check(t, err)
+		var said struct {
+			TotalCount  int
+			Occurrences []struct {
+				Resource    struct{ Uri string }
+				Attestation struct {
+					SerializedPayload []byte
+					Signatures        []struct {
+						PublicKeyId string
+						Signature   []byte
+					}
+				}
+			}
+		}
+		check(t, json.Unmarshal(answer.GetHttpContentBytes(), &said))
+		for _, o := range said.Occurrences {
+			uris = append(uris, o.Resource.Uri)
+			if string(o.Attestation.SerializedPayload) != "p" || string(o.Attestation.Signatures[0].Signature) != "s" {
+				t.Errorf("occurrence %+v", o)
+			}
+		}
+		return uris, said.TotalCount
+	}
+	for _, test := range []struct {
+		pairs []string
+		uris  []string
+		total int
+	}{
+		{[]string{"PageSize", "2", "PageNo", "3"}, []string{"https://h/r@4"}, 5},
+		{[]string{"PageSize", "5", "PageNo", "2"}, nil, 5},
+		{[]string{"NoteName", "namespaces/n1"}, []string{"https://h/r@1", "https://h/r@3"}, 2},
+		{[]string{"ResourceUri", "https://h/r@3"}, []string{"https://h/r@3"}, 1},
+		{[]string{"NoteName", "namespaces/n0", "ResourceUri", "https://h/r@3"}, nil, 0},
+		{[]string{"Kind", "BUILD"}, nil, 0},
+	} {
+		if uris, total := list(test.pairs...); !slices.Equal(uris, test.uris) || total != test.total {
+			t.Errorf("%v: %v, %d", test.pairs, uris, total)
+		}
+	}
+	if n := e.Calls(alicloudtest.Call{Action: "ListMetadataOccurrences", ResourceURI: "https://h/r@3"}); n != 2 {
+		t.Errorf("%d calls counted by URI", n)
+	}
+	_, err = do(t, c, request(e, crVersion, "ListMetadataOccurrences", "InstanceId", "cri-x"))
+	expect(t, err, 404, "INSTANCE_NOT_EXIST")
+}
+
+func TestInstances(t *testing.T) {
+	e, alice := start(t, alicloudtest.Options{})
+	for i := range 3 {
+		_, err := e.AddInstance(alicloudtest.Instance{Name: "i" + itoa(i), ID: "cri-" + itoa(i)})
+		check(t, err)
+	}
+	_, err := e.AddInstance(alicloudtest.Instance{Name: "abroad", Region: "eu-central-1", ID: "cri-eu"})
+	check(t, err)
+	c := &cr_ee.Client{Client: *as(t, e, alice)}
+	for region, want := range map[string]int{"cn-hangzhou": 3, "eu-central-1": 1, "cn-beijing": 0} {
+		list := cr_ee.CreateListInstanceRequest()
+		aim(e, list.RpcRequest)
+		list.RegionId, list.QueryParams["RegionId"] = region, region
+		got, err := c.ListInstance(list)
+		check(t, err)
+		if !got.ListInstanceIsSuccess || got.Code != "success" || got.TotalCount != want || len(got.Instances) != want {
+			t.Errorf("%s: %+v", region, got)
+		}
+		for _, i := range got.Instances {
+			if i.RegionId != region || i.InstanceStatus != "RUNNING" || i.InstanceName == "" {
+				t.Errorf("%s: %+v", region, i)
+			}
+		}
+	}
+	get := cr_ee.CreateGetInstanceRequest()
+	aim(e, get.RpcRequest)
+	get.InstanceId = "cri-1"
+	got, err := c.GetInstance(get)
+	check(t, err)
+	if got.InstanceName != "i1" {
+		t.Errorf("%+v", got)
+	}
+}
