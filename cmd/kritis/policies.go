@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kritis-node/kritis-node/policyagent"
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/kube"
 	"github.com/kritis-node/kritis-node/policyagent/policydir"
 )
@@ -51,6 +52,29 @@ func (p *policyFlags) sources() (policyagent.PolicySource, policyagent.PodSource
 		return nil, nil, err
 	}
 	return policies, pods, nil
+}
+
+// attestationFlags say what is taken from the cluster's own objects of kind Attestation.
+type attestationFlags struct {
+	read  bool
+	asked []string
+}
+
+func (a *attestationFlags) add(f *pflag.FlagSet) {
+	f.BoolVar(&a.read, "cluster-attestations", true, "in a cluster, take attestations from its objects of kind Attestation too")
+	f.StringSliceVar(&a.asked, "ask-controller", []string{"*.cr.aliyuncs.com"}, "`hosts` of registries about whose images the controller is asked, through such an object: it fetches what nodes may not; \"*.\" at the beginning stands for any name")
+}
+
+// source returns the cluster's objects, nil without a cluster or if they are not wanted.
+func (a *attestationFlags) source(p *policyFlags) (attestations.Source, error) {
+	if !a.read || p.dir != "" {
+		return nil, nil
+	}
+	server, err := p.server()
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewAttestations(server, a.asked)
 }
 
 func (p *policyFlags) server() (*kube.Server, error) {

@@ -18,6 +18,7 @@ func newPolicyAgentCommand() *cobra.Command {
 	var attestationDir string
 	var fromRegistries, pullSecrets bool
 	var policies policyFlags
+	var objects attestationFlags
 	var reportNamespace string
 	var registries registryFlags
 	var logging logFlags
@@ -62,6 +63,11 @@ The agent never decides. While it or the cluster is down, everything that is kno
 				}
 				cfg.Sources = append(cfg.Sources, dir)
 			}
+			if kept, err := objects.source(&policies); err != nil {
+				return err
+			} else if kept != nil {
+				cfg.Sources = append(cfg.Sources, kept)
+			}
 			cfg.Logger, cfg.Version = log, version
 			if err := policies.tellCluster(&cfg, reportNamespace, log); err != nil {
 				return err
@@ -79,6 +85,7 @@ The agent never decides. While it or the cluster is down, everything that is kno
 	f.BoolVar(&fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	f.BoolVar(&pullSecrets, "pull-secrets", false, "where the node's own credentials do not suffice, use image pull secrets of pods on this node, for their images' repositories; the account must be allowed to get secrets")
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
+	objects.add(f)
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "`socket` on which the plugin asks for attestations")
 	f.StringVar(&cfg.PluginSocket, "plugin-socket", plugin.DefaultSocket, "the plugin's `socket`, whose metrics are served beside the agent's; empty for none")

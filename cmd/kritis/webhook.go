@@ -23,6 +23,7 @@ const (
 
 type webhookFlags struct {
 	policies       policyFlags
+	objects        attestationFlags
 	attestationDir string
 	templates      []string
 	fromRegistries bool
@@ -69,6 +70,7 @@ cluster's vital namespaces are best exempt in that configuration too.`,
 	fs.StringSliceVar(&cfg.Platforms, "platform", nil, "`platforms` of the cluster's nodes, such as linux/amd64; default: any of Linux")
 	fs.BoolVar(&f.fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	fs.StringVar(&f.attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
+	f.objects.add(fs)
 	fs.BoolVar(&f.unsafeDryRun, "unsafe-dry-run", false, "admit images that fail all the same, with warnings and events")
 	f.registries.add(fs)
 	f.logging.add(fs)
@@ -105,6 +107,11 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 			return err
 		}
 		cfg.Sources = append(cfg.Sources, dir)
+	}
+	if kept, err := f.objects.source(&f.policies); err != nil {
+		return err
+	} else if kept != nil {
+		cfg.Sources = append(cfg.Sources, kept)
 	}
 	cfg.Logger = log
 	if cfg.Recorder, err = f.policies.recorder(log); err != nil {

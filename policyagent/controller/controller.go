@@ -42,6 +42,9 @@ type Config struct {
 	WithoutLeaderElection bool
 	// Certificates are made and kept up if set.
 	Certificates *Certificates
+	// Attestations makes the source of the attestations that are fetched once for all nodes; nil: there is none, and who asks
+	// is told so.
+	Attestations NewAttestationSource
 	// Listen is the TCP address of /metrics, /healthz and /readyz; empty: none.
 	Listen string
 	// Registry takes the controller's metrics, and is what /metrics shows.
@@ -107,6 +110,7 @@ func New(cfg Config) (*Controller, error) {
 		func() error { return addPolicies(m, &policies{statuses, metrics}) },
 		func() error { return addAllowlists(m, &allowlists{statuses, metrics}) },
 		func() error { return addNodes(m, newNodes(m, cfg, metrics)) },
+		func() error { return addAttestations(m, cfg.Attestations, cfg.Log) },
 	}
 	if cfg.Certificates != nil {
 		steps = append(steps, func() error { return addCertificates(m, newCertificates(m, cfg, metrics)) })
@@ -144,7 +148,7 @@ func newScheme() (*runtime.Scheme, error) {
 func (c *Config) cache() cache.Options {
 	here := map[string]cache.Config{c.Namespace: {}}
 	o := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: slim,
 		ByObject: map[client.Object]cache.ByObject{
 			&core.Node{}:          {Transform: slimNode},
 			&coordination.Lease{}: {Namespaces: here, Label: labels.SelectorFromSet(labels.Set{nodereport.Label: nodereport.LabelValue})},

@@ -1,6 +1,10 @@
 package v1beta1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -29,6 +33,34 @@ const (
 	// Bytes in base64.
 	maxPayloadText, maxBundleText, maxSignatureText = 8 << 10, 16 << 10, 1 << 10
 )
+
+// LabelAsked marks objects that somebody made by asking.
+const (
+	LabelAsked      = "kritis.grafeas.io/attestation"
+	LabelAskedValue = "asked"
+)
+
+// askerPrefix and fetcherPrefix begin the names of the field managers of questions and of what the controller fetched.
+const (
+	askerPrefix   = "kritis-asks-"
+	fetcherPrefix = "kritis-controller-attestations-"
+)
+
+// AskerFor is the field manager of questions about a repository. Each has its own, so that no question takes another back.
+func AskerFor(repository string) string { return askerPrefix + shortHash(repository) }
+
+// FetcherFor is the field manager of statements that the controller fetched for a repository.
+func FetcherFor(repository string) string { return fetcherPrefix + shortHash(repository) }
+
+// IsProductManager says whether a field manager is one of ours: what it wrote can be fetched again.
+func IsProductManager(manager string) bool {
+	return strings.HasPrefix(manager, askerPrefix) || strings.HasPrefix(manager, fetcherPrefix)
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
 
 // Attestation holds signed statements about one digest, and who waits for more. Statements prove themselves: whoever wrote
 // them here is trusted for nothing.

@@ -26,6 +26,7 @@ func TestLive(t *testing.T) {
 		{"a silent node", testSilent},
 		{"certificates", testCertificates},
 		{"webhook", testWebhook},
+		{"attestations", testAttestations},
 		{"what an uninstallation leaves", testClean},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, kube) })

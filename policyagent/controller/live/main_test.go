@@ -173,6 +173,8 @@ metadata: {name: kritis-controller}
 rules:
 - {apiGroups: [kritis.grafeas.io], resources: [attestationauthorities, genericattestationpolicies, admissionallowlists], verbs: [list, watch]}
 - {apiGroups: [kritis.grafeas.io], resources: [attestationauthorities/status, genericattestationpolicies/status, admissionallowlists/status], verbs: [patch]}
+- {apiGroups: [kritis.grafeas.io], resources: [attestations], verbs: [get, list, watch, patch, delete]}
+- {apiGroups: [kritis.grafeas.io], resources: [attestations/status], verbs: [patch]}
 - {apiGroups: [""], resources: [nodes], verbs: [list, watch]}
 - {apiGroups: [""], resources: [nodes/status], verbs: [patch]}
 - {apiGroups: [admissionregistration.k8s.io], resources: [validatingwebhookconfigurations], resourceNames: [kritis-validation-hook], verbs: [list, watch, patch]}
