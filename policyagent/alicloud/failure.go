@@ -119,7 +119,7 @@ func kindOf(status int, code string) Kind {
 		return false
 	}
 	switch {
-	case has("Throttling", "Rejected.Throttling", "Rejected.LimitExceeded") || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+	case has("Throttling", "Rejected.Throttling") || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
 		return throttled
 	case has("SignatureNonceUsed"):
 		return nonceUsed
