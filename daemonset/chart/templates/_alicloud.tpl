@@ -50,3 +50,8 @@ mounted as files that are read again when they change.
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Whose attestations agents and webhook ask the controller for. */}}
+{{- define "kritis.askControllerArg" -}}
+- --ask-controller={{ with .Values.alicloud }}{{ if and .enabled .acr.enabled }}{{ concat .acr.hosts (keys .acr.domains | sortAlpha) | join "," }}{{ end }}{{ end }}
+{{- end -}}
