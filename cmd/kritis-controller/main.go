@@ -64,6 +64,7 @@ type flags struct {
 	service, secret, configuration string
 	leaderElection, certificates   bool
 	logLevel, logFormat            string
+	alicloud                       alicloudFlags
 }
 
 func newCommand() *cobra.Command {
@@ -72,7 +73,8 @@ func newCommand() *cobra.Command {
 		Use:   "kritis-controller",
 		Short: "keep statuses, node conditions and the webhook's certificate up to date",
 		Long: `Write the status of AttestationAuthorities, GenericAttestationPolicies and AdmissionAllowlists, the condition
-KritisEnforcing of Nodes, and the webhook's certificate. Several may run; one at a time works.
+KritisEnforcing of Nodes, and the webhook's certificate. With --alicloud-config and --cluster-id also make objects of what
+Security Center holds for this cluster. Several may run; one at a time works.
 
 It decides nothing: while it is away, statuses are old and nothing else changes.`,
 		Example: `  kritis-controller
@@ -94,6 +96,7 @@ It decides nothing: while it is away, statuses are old and nothing else changes.
 	fs.StringVar(&f.service, "webhook-service", "kritis-webhook", "`name` of the webhook's Service")
 	fs.StringVar(&f.secret, "webhook-secret", "kritis-webhook-certificate", "`name` of the Secret for the webhook's certificate")
 	fs.StringVar(&f.configuration, "webhook-configuration", "kritis-validation-hook", "`name` of the ValidatingWebhookConfiguration")
+	f.alicloud.add(fs)
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "text or json")
 	return cmd
@@ -115,11 +118,21 @@ func work(ctx context.Context, f flags, errOut io.Writer) error {
 	if cfg.Namespace, err = namespace(f); err != nil {
 		return err
 	}
+	cloud, err := f.alicloud.client(log)
+	if err != nil {
+		return err
+	}
+	if cloud != nil {
+		defer cloud.Close()
+	}
+	if cfg.SecurityCenter, err = f.alicloud.securityCenter(cloud, log); err != nil {
+		return err
+	}
 	c, err := controller.New(cfg)
 	if err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "starting", "version", version, "namespace", cfg.Namespace, "certificates", f.certificates)
+	log.InfoContext(ctx, "starting", "version", version, "namespace", cfg.Namespace, "certificates", f.certificates, "cluster", f.alicloud.clusterID)
 	return c.Run(ctx)
 }
 

@@ -21,6 +21,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kritis-node/kritis-node/policyagent/nodereport"
+	"github.com/kritis-node/kritis-node/policyagent/securitycenter"
 )
 
 // LeaseName is the name of the Lease by which replicas agree on who works.
@@ -45,6 +46,8 @@ type Config struct {
 	// Attestations makes the source of the attestations that are fetched once for all nodes; nil: there is none, and who asks
 	// is told so.
 	Attestations NewAttestationSource
+	// SecurityCenter's witnesses and policies become objects if set.
+	SecurityCenter *securitycenter.Config
 	// Listen is the TCP address of /metrics, /healthz and /readyz; empty: none.
 	Listen string
 	// Registry takes the controller's metrics, and is what /metrics shows.
@@ -111,6 +114,9 @@ func New(cfg Config) (*Controller, error) {
 		func() error { return addAllowlists(m, &allowlists{statuses, metrics}) },
 		func() error { return addNodes(m, newNodes(m, cfg, metrics)) },
 		func() error { return addAttestations(m, cfg.Attestations, cfg.Log) },
+	}
+	if cfg.SecurityCenter != nil {
+		steps = append(steps, func() error { return securitycenter.Add(m, *cfg.SecurityCenter, cfg.Registry) })
 	}
 	if cfg.Certificates != nil {
 		steps = append(steps, func() error { return addCertificates(m, newCertificates(m, cfg, metrics)) })
