@@ -51,14 +51,15 @@ type Options struct {
 
 // Spelling chooses among what the documentation of Security Center says in different places.
 type Spelling struct {
-	// On and Off are a policy's status when read; empty: "enabled" and "disabled".
-	On, Off string
+	// On and Off are a policy's status when it is read; empty: "enabled" and "disabled".
+	On  string `yaml:"on"`
+	Off string `yaml:"off"`
 	// LowerKeys writes policyMode and requiredAttestors instead of PolicyMode and RequiredAttestors.
-	LowerKeys bool
+	LowerKeys bool `yaml:"lowerKeys"`
 	// PolicyAsString writes Policy as a string that holds JSON.
-	PolicyAsString bool
+	PolicyAsString bool `yaml:"policyAsString"`
 	// ClustersAsString writes Clusters as a string that holds JSON.
-	ClustersAsString bool
+	ClustersAsString bool `yaml:"clustersAsString"`
 }
 
 func (o Options) withDefaults() Options {
