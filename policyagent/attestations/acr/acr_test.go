@@ -259,15 +259,16 @@ func TestInstances(t *testing.T) {
 		}
 		// However many ask, there is one list; and one that waits no longer does not end it for the others.
 		var wg sync.WaitGroup
-		for range 20 {
-			wg.Go(func() { ask(repo, "") })
-		}
 		ended, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
 			if _, err := s.Attestations(ended, repo, digest); !errors.Is(err, context.Canceled) {
 				t.Errorf("%v", err)
 			}
 		})
+		synctest.Wait() // it is this one's list that the others wait for
+		for range 20 {
+			wg.Go(func() { ask(repo, "") })
+		}
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -331,11 +332,15 @@ func TestNeeds(t *testing.T) {
 
 func TestKeychain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cloud{hold: make(chan struct{})}
+		c := &cloud{}
 		k, err := NewKeychain(c, []Host{{"images.example", "team", "cn-hangzhou"}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := k.instances.find(t.Context(), place{"team", "cn-hangzhou"}); err != nil {
+			t.Fatal(err)
+		}
+		c.hold = make(chan struct{}) // logins
 		password := func(repository string) string {
 			t.Helper()
 			configs, err := k.DockerConfigs(t.Context(), repository)
