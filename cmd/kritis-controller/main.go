@@ -65,6 +65,7 @@ type flags struct {
 	leaderElection, certificates   bool
 	logLevel, logFormat            string
 	alicloud                       alicloudFlags
+	acr                            acrFlags
 }
 
 func newCommand() *cobra.Command {
@@ -97,6 +98,7 @@ It decides nothing: while it is away, statuses are old and nothing else changes.
 	fs.StringVar(&f.secret, "webhook-secret", "kritis-webhook-certificate", "`name` of the Secret for the webhook's certificate")
 	fs.StringVar(&f.configuration, "webhook-configuration", "kritis-validation-hook", "`name` of the ValidatingWebhookConfiguration")
 	f.alicloud.add(fs)
+	f.acr.add(fs)
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "text or json")
 	return cmd
@@ -126,6 +128,9 @@ func work(ctx context.Context, f flags, errOut io.Writer) error {
 		defer cloud.Close()
 	}
 	if cfg.SecurityCenter, err = f.alicloud.securityCenter(cloud, log); err != nil {
+		return err
+	}
+	if cfg.Attestations, err = f.acr.source(cloud); err != nil {
 		return err
 	}
 	c, err := controller.New(cfg)

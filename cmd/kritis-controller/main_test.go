@@ -42,6 +42,8 @@ func TestMisuse(t *testing.T) {
 		"cleaning without a namespace": {[]string{"clean", "--kubeconfig", plain}, "name it with --namespace"},
 		"cleaning in no time":          {[]string{"clean", "--kubeconfig", plain, "--namespace", "x", "--timeout=0"}, "give the first more than nothing"},
 		"cleaning an argument":         {[]string{"clean", "x"}, "unknown command"},
+		"ACR without a cloud":          {[]string{"--kubeconfig", plain, "--namespace", "x", "--acr-host=a.example=cn-x/t"}, "--acr-host needs --alicloud-config"},
+		"ACR host":                     {[]string{"--kubeconfig", plain, "--namespace", "x", "--acr-host=a.example"}, "is not a custom domain of ACR"},
 		"no API server":                {[]string{"--kubeconfig", plain, "--namespace", "x", "--listen="}, "is it there, and do the credentials hold?"},
 	} {
 		var out, errOut bytes.Buffer

@@ -150,18 +150,18 @@ func (f *fetching) expire(ctx context.Context, o *v1beta1.Attestation) (reconcil
 	if o.Labels[v1beta1.LabelAsked] != v1beta1.LabelAskedValue {
 		return reconcile.Result{}, nil // nobody ever asked
 	}
-	now := f.now()
+	now := time.Now()
 	var old []string
 	for _, w := range o.Spec.Wanted {
 		asked := w.AskedAt.Time
-		if a := answerOf(o, w.Repository); a != nil && asked.After(now.Add(time.Hour)) {
-			asked = a.ObservedAt.Time // by a clock that was wrong
+		if a := answerOf(o, w.Repository); a != nil && (asked.After(now.Add(time.Hour)) || asked.Before(a.ObservedAt.Time)) {
+			asked = a.ObservedAt.Time // whoever asked has a clock that is wrong
 		}
 		if now.Sub(asked) > keptFor {
 			old = append(old, w.Repository)
 		}
 	}
-	if len(o.Spec.Wanted) > 0 && len(old) == 0 || now.Sub(o.CreationTimestamp.Time) < keptFor {
+	if len(o.Spec.Wanted) > 0 && len(old) == 0 {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
 	// What is true now, and by whom it was written.

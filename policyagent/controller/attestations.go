@@ -56,7 +56,6 @@ type fetching struct {
 	live   client.Reader
 	source AttestationSource // nil: none
 	log    *slog.Logger
-	now    func() time.Time
 }
 
 // addAttestations adds what answers, if the cluster has the kind. Without the kind nobody can ask.
@@ -68,7 +67,7 @@ func addAttestations(m manager.Manager, newSource NewAttestationSource, log *slo
 	} else if err != nil {
 		return fmt.Errorf("looking for the kind Attestation: %w", err)
 	}
-	f := &fetching{client: m.GetClient(), live: m.GetAPIReader(), log: log, now: time.Now}
+	f := &fetching{client: m.GetClient(), live: m.GetAPIReader(), log: log}
 	if newSource != nil {
 		source, err := newSource(func(ctx context.Context) ([]string, error) { return notes(ctx, m.GetClient()) })
 		if err != nil {
@@ -192,7 +191,7 @@ func (f *fetching) answer(ctx context.Context, o *v1beta1.Attestation, digest ve
 // look looks for a repository's attestations, unless the last look was a moment ago: then the last answer holds for the
 // new question too, so that however many ask, the source is not asked more often.
 func (f *fetching) look(ctx context.Context, o *v1beta1.Attestation, w v1beta1.Wanted, last *v1beta1.RepositoryAnswer, digest verifier.Digest) (v1beta1.RepositoryAnswer, error) {
-	now := f.now()
+	now := time.Now()
 	if last != nil && holds(*last, now) {
 		again := *last
 		again.AskedAt = w.AskedAt

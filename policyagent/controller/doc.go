@@ -16,6 +16,8 @@
 //	  kritis.grafeas.io  attestationauthorities, genericattestationpolicies, admissionallowlists          list, watch
 //	  kritis.grafeas.io  attestationauthorities/status, genericattestationpolicies/status,
 //	                     admissionallowlists/status                                                       patch
+//	  kritis.grafeas.io  attestations                                                                     get, list, watch, patch, delete
+//	  kritis.grafeas.io  attestations/status                                                              patch
 //	  ""                 nodes                                                                            list, watch
 //	  ""                 nodes/status                                                                     patch
 //	ClusterRole, with certificates
