@@ -43,8 +43,11 @@ func (a *accessKey) get(context.Context) (credential, *Error) {
 
 // drop is true if the files hold another credential by now.
 func (a *accessKey) drop(c credential) bool {
+	if a.dir == "" {
+		return false
+	}
 	now, err := readAccessKey(a.dir)
-	return a.dir != "" && err == nil && now != c
+	return err == nil && now != c
 }
 
 func (*accessKey) wait() {}

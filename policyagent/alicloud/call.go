@@ -142,11 +142,10 @@ func (c *Client) try(ctx context.Context, what call, as credential) (o object, f
 		client.SetCloseTrace(true)
 		_, err = client.ProcessCommonRequest(what.request(host))
 	}
-	if !carrier.sent {
-		// The SDK's texts are not ours to show.
-		return nil, &failure{err: what.service.unfit(what.action, "the request could not be built")}
+	if err != nil || !carrier.sent {
+		// The answer that the SDK saw is ours (see carrier), so it failed before. Its texts are not ours to show.
+		return nil, &failure{err: what.service.unfit(what.action, "the request could not be built: check region and endpoints")}
 	}
-	_ = err // of an answer that we wrote ourselves; see carrier
 	redact := as.redactor(carrier.signature)
 	if carrier.err != nil {
 		return nil, what.service.unreachable(ctx, what.action, carrier.err, redact)

@@ -97,6 +97,7 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 		MaxIdleConns:           16,
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        30 * time.Second,
-		ForceAttemptHTTP2:      true,
+		// HTTP/1.1, as by default with a TLS configuration: a call that ends early closes its connection, so that no
+		// later call waits for one that is dead.
 	}
 }

@@ -14,8 +14,9 @@ import (
 const (
 	// fetchTimeout bounds one renewal with its tries.
 	fetchTimeout = 30 * time.Second
-	// spare is how long before their end credentials count as ended: a request is under way for a while.
-	spare = 5 * time.Second
+	// spare is how long before their end credentials count as ended: a request is under way for a while. One that comes
+	// too late all the same is refused, and sent again with new ones.
+	spare = time.Second
 )
 
 // credential signs requests. It must never be printed.
@@ -62,9 +63,9 @@ func (c *Client) credentialsOf(config Credentials) (credentials, error) {
 			return nil, err
 		}
 		role.client = c
-		return newKeeper(c.closed, role.fetch), nil
+		return &keeper{closed: c.closed, service: sts, action: assumeRole, fetch: role.fetch}, nil
 	case SourceECSRole:
-		return newKeeper(c.closed, newMetadata(c, config).fetch), nil
+		return &keeper{closed: c.closed, service: ecs, action: metadataAction, fetch: newMetadata(c, config).fetch}, nil
 	default:
 		return newAccessKey(config)
 	}
@@ -74,8 +75,10 @@ func (c *Client) credentialsOf(config Credentials) (credentials, error) {
 // one is good nobody waits for it.
 type keeper struct {
 	closed context.Context
-	fetch  func(context.Context) (credential, *Error)
-	done   sync.WaitGroup
+	// service and action are whom fetch asks, for errors.
+	service service
+	action  string
+	fetch   func(context.Context) (credential, *Error)
 
 	mu      sync.Mutex
 	held    credential
@@ -88,10 +91,6 @@ type flight struct {
 	landed chan struct{}
 	got    credential
 	err    *Error
-}
-
-func newKeeper(closed context.Context, fetch func(context.Context) (credential, *Error)) *keeper {
-	return &keeper{closed: closed, fetch: fetch}
 }
 
 func (k *keeper) get(ctx context.Context) (credential, *Error) {
@@ -107,11 +106,11 @@ func (k *keeper) get(ctx context.Context) (credential, *Error) {
 		return held, nil
 	}
 	if f == nil {
-		return credential{}, &Error{Kind: Unavailable, Service: "credentials", Action: "renewal", Text: "the client was closed", cause: context.Canceled}
+		return credential{}, &Error{Kind: Unavailable, Service: k.service.name, Action: k.action, Text: "the client was closed", cause: context.Canceled}
 	}
 	select {
 	case <-ctx.Done():
-		return credential{}, &Error{Kind: Unavailable, Service: "credentials", Action: "renewal", Text: "no credentials in time", cause: ctx.Err()}
+		return credential{}, &Error{Kind: Unavailable, Service: k.service.name, Action: k.action, Text: "no credentials in time", cause: ctx.Err()}
 	case <-f.landed:
 		return f.got, f.err
 	}
@@ -121,7 +120,7 @@ func (k *keeper) get(ctx context.Context) (credential, *Error) {
 func (k *keeper) start() {
 	f := &flight{landed: make(chan struct{})}
 	k.flight = f
-	k.done.Go(func() {
+	go func() {
 		ctx, cancel := context.WithTimeout(k.closed, fetchTimeout)
 		defer cancel()
 		f.got, f.err = k.fetch(ctx)
@@ -130,7 +129,7 @@ func (k *keeper) start() {
 		k.land(f)
 		k.mu.Unlock()
 		close(f.landed)
-	})
+	}()
 }
 
 // land takes over what a renewal brought. The lock is held.
@@ -157,7 +156,15 @@ func (k *keeper) drop(c credential) bool {
 	return true
 }
 
-func (k *keeper) wait() { k.done.Wait() }
+func (k *keeper) wait() {
+	// The client is closed: whoever holds the lock after this begins nothing.
+	k.mu.Lock()
+	f := k.flight
+	k.mu.Unlock()
+	if f != nil {
+		<-f.landed
+	}
+}
 
 // unauthenticated is the Error of credentials that could not be had.
 func (s service) unauthenticated(action, text string) *Error {

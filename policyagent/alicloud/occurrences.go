@@ -68,6 +68,9 @@ func (c *Client) RawOccurrences(ctx context.Context, i Instance, note, resourceU
 	if err != nil {
 		return nil, cr.unfit(listOccurrences, "the answer cannot be written as JSON")
 	}
+	if as, err := c.credentials.get(ctx); err == nil {
+		raw = []byte(as.redactor()(string(raw)))
+	}
 	return redactRaw(raw), nil
 }
 

@@ -10,6 +10,8 @@ import (
 const (
 	maxPages = 1000
 	maxItems = 50_000
+	// maxList bounds a list in bytes of JSON.
+	maxList = 64 << 20
 )
 
 // listing is a list that comes in pages.
@@ -27,7 +29,7 @@ type listing struct {
 // all asks for every page. The list is complete, or there is an error: what is missing from a list of policies
 // would be taken for deleted. partial lists, for which item was called, must be thrown away with an error.
 func (c *Client) all(ctx context.Context, l listing) error {
-	seen, total, count := map[string]bool{}, -1, 0
+	seen, total, count, size := map[string]bool{}, -1, 0, 0
 	changed := func(text string) error {
 		return &Error{Kind: Unavailable, Service: l.service.name, Action: l.action, Text: "the list is not consistent: " + text + "; it may have changed while it was read"}
 	}
@@ -53,6 +55,9 @@ func (c *Client) all(ctx context.Context, l listing) error {
 			return l.service.unfit(l.action, fmt.Sprintf("there are more than %d entries: remove some", maxItems))
 		}
 		for _, raw := range items {
+			if size += len(raw); size > maxList {
+				return l.service.unfit(l.action, fmt.Sprintf("the list is larger than %d MiB: remove entries", maxList>>20))
+			}
 			o, err := parseObject(raw)
 			key := ""
 			if err == nil {
