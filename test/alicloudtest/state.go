@@ -154,3 +154,18 @@ func (e *Emulator) RRSAEnvironment(role, tokenFile string) []string {
 	return []string{"ALIBABA_CLOUD_ROLE_ARN=" + e.RoleARN(role), "ALIBABA_CLOUD_OIDC_PROVIDER_ARN=" + e.OIDCProviderARN(provider),
 		"ALIBABA_CLOUD_OIDC_TOKEN_FILE=" + tokenFile}
 }
+
+// Example is a state to try things with: a user who may do everything, a role for pods and instances, an instance "demo"
+// where anybody may push and pull, and whose namespace "team" is signed with the key of witness "builder".
+func Example() State {
+	all := []string{"kms:*", "yundun-sas:*", "cr:*"}
+	return State{
+		Users:        []User{{Name: "alice", Allow: all}},
+		Roles:        []Role{{Name: "kritis", Allow: all, OIDCProvider: "ack", JWT: &JWTTrust{Audience: "sts.aliyuncs.com"}}},
+		Keys:         []StateKey{{NewKey: NewKey{ID: "key-example", Alias: "alias/images"}}},
+		Witnesses:    []Witness{{Name: "builder", KeyID: "key-example", Remark: "signs what the namespace team holds"}},
+		Instances:    []Instance{{Name: "demo", AnonymousPull: true, AnonymousPush: true}},
+		Rules:        []SignatureRule{{Instance: "demo", Namespace: "team", Witness: "builder"}},
+		MetadataRole: "kritis",
+	}
+}
