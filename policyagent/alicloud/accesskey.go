@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,9 @@ func (a *accessKey) drop(c credential) bool {
 }
 
 func (*accessKey) wait() {}
+
+// Format keeps it out of logs.
+func (*accessKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "REDACTED") }
 
 // readAccessKey reads the files of one moment: the kubelet changes the files of a Secret all at once, by a link.
 func readAccessKey(dir string) (credential, error) {

@@ -76,8 +76,11 @@ func (c *Client) persist(ctx context.Context, s service, action string, try func
 		if f == nil {
 			return nil
 		}
-		if ctx.Err() != nil && (last == nil || errors.Is(ctx.Err(), context.Canceled)) {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			return c.ended(ctx, s, action, f.err.Text)
+		}
+		if ctx.Err() != nil && last == nil {
+			return f.err
 		}
 		if ctx.Err() == nil {
 			last = f

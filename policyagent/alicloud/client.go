@@ -67,7 +67,7 @@ func (c *Client) Close() {
 }
 
 // Format keeps what a Client holds out of logs.
-func (c *Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "alicloud.Client") }
+func (Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "alicloud.Client") }
 
 func roots(caFile string) (*x509.CertPool, error) {
 	if caFile == "" {

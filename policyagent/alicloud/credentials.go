@@ -86,6 +86,9 @@ type keeper struct {
 	flight  *flight
 }
 
+// Format keeps what is kept out of logs.
+func (*keeper) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "REDACTED") }
+
 // flight is one renewal; its results are set before landed is closed.
 type flight struct {
 	landed chan struct{}

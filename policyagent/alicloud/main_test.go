@@ -88,6 +88,17 @@ func (c *cloud) count(action string) int {
 	return n
 }
 
+// signatures returns those of the last requests.
+func (c *cloud) signatures() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for _, q := range c.calls[max(0, len(c.calls)-5):] {
+		all = append(all, q.Get("Signature"))
+	}
+	return all
+}
+
 // config is that of a Client that asks this server with an AccessKey in a folder.
 func (c *cloud) config(t *testing.T) Config {
 	dir := t.TempDir()
