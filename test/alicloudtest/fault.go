@@ -3,6 +3,7 @@ package alicloudtest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -104,11 +105,47 @@ func (e *Emulator) nextFault(service, action string) *Fault {
 	return nil
 }
 
-// failEarly acts out the faults that need no answer. It returns the status that was sent, 0 if none was.
-func (e *Emulator) failEarly(w http.ResponseWriter, r *http.Request, fault *Fault, s service, requestID string) (int, bool) {
+// early tells whether a fault needs no answer, and which status it sends then; 0: none.
+func (f *Fault) early(s service) (status int, ok bool) {
+	switch f.Kind {
+	case Hang, Reset:
+		return 0, true
+	case InternalError:
+		return http.StatusInternalServerError, true
+	case Unavailable:
+		return http.StatusServiceUnavailable, true
+	case Throttle:
+		if s == kms {
+			return http.StatusTooManyRequests, true
+		}
+		return http.StatusBadRequest, true
+	case NonStringCode:
+		return http.StatusBadRequest, true
+	case Garbage, HTML:
+		return http.StatusOK, true
+	}
+	return 0, false
+}
+
+// failEarly acts out the faults that need no answer, and tells whether the request is done with. It is counted before, for
+// some of them never end.
+func (e *Emulator) failEarly(w http.ResponseWriter, r *http.Request, fault *Fault, s service, counted Call) bool {
+	if fault == nil {
+		return false
+	}
+	status, ok := fault.early(s)
+	if !ok {
+		return false
+	}
+	counted.Status, counted.Code = status, string(fault.Kind)
+	e.count(counted)
+	refuse := func(code, message string) response {
+		return jsonResponse(status, failed(status, code, "%s", message).body(s, r.Host, newRequestID()))
+	}
 	var out response
 	switch fault.Kind {
 	case Hang:
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxRequest)) // the server sees that a client goes only after its body
 		select {
 		case <-r.Context().Done():
 		case <-e.stopped:
@@ -116,30 +153,27 @@ func (e *Emulator) failEarly(w http.ResponseWriter, r *http.Request, fault *Faul
 		panic(http.ErrAbortHandler) // no answer at all
 	case Reset:
 		reset(w)
-		return 0, true
+		return true
 	case InternalError:
-		out = jsonResponse(500, failed(500, "InternalError", "The request processing has failed due to some unknown error.").body(s, r.Host, requestID))
+		out = refuse("InternalError", "The request processing has failed due to some unknown error.")
 	case Unavailable:
-		out = jsonResponse(503, failed(503, "ServiceUnavailable", "The request has failed due to a temporary failure of the server.").body(s, r.Host, requestID))
+		out = refuse("ServiceUnavailable", "The request has failed due to a temporary failure of the server.")
 	case Throttle:
-		refused := failed(400, "Throttling.User", "Request was denied due to user flow control.")
+		out = refuse("Throttling.User", "Request was denied due to user flow control.")
 		if s == kms {
-			refused = failed(429, "Rejected.Throttling", "QPS Limit Exceeded")
+			out = refuse("Rejected.Throttling", "QPS Limit Exceeded")
 		}
-		out = jsonResponse(refused.Status, refused.body(s, r.Host, requestID))
 	case NonStringCode:
-		body := failed(400, "", "Something is wrong.").body(s, r.Host, requestID)
-		body["Code"] = 400
-		out = jsonResponse(400, body)
+		body := failed(status, "", "Something is wrong.").body(s, r.Host, newRequestID())
+		body["Code"] = status
+		out = jsonResponse(status, body)
 	case Garbage:
-		out = response{200, "application/json;charset=utf-8", []byte("\x00\x01{]\xff garbage")}
+		out = response{status, "application/json;charset=utf-8", []byte("\x00\x01{]\xff garbage")}
 	case HTML:
-		out = response{200, "text/html", []byte("<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>")}
-	default:
-		return 0, false
+		out = response{status, "text/html", []byte("<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>")}
 	}
 	e.write(w, r, out, nil)
-	return out.status, true
+	return true
 }
 
 // write sends an answer, spoilt by a fault.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kritis-node/kritis-node/test/alicloudtest"
+	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
 // raw sends a request that the SDK signed and returns the answer as it came, which the SDK would interpret.
@@ -152,6 +154,12 @@ func TestHang(t *testing.T) {
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	leaving, staying := hang(ctx), hang(t.Context())
+	check(t, cluster.Await(t.Context(), "both requests to arrive", func(context.Context) error {
+		if n := e.Calls(alicloudtest.Call{Code: "Hang"}); n != 2 {
+			return fmt.Errorf("%d arrived", n)
+		}
+		return nil
+	}))
 	leave()
 	if err := <-leaving; !errors.Is(err, context.Canceled) {
 		t.Errorf("who left got %v", err)

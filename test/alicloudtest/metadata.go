@@ -35,12 +35,8 @@ func (e *Emulator) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		counted.Action = "credentials"
 	}
 	fault := e.nextFault("metadata", counted.Action)
-	if fault != nil {
-		if early, ok := e.failEarly(w, r, fault, "metadata", newRequestID()); ok {
-			counted.Status, counted.Code = early, string(fault.Kind)
-			e.count(counted)
-			return
-		}
+	if e.failEarly(w, r, fault, "metadata", counted) {
+		return
 	}
 	var out response
 	if counted.Action == "token" {

@@ -66,12 +66,8 @@ func (e *Emulator) newRegistryFront() (http.Handler, error) {
 func (e *Emulator) serveRegistry(w http.ResponseWriter, r *http.Request, proxy http.Handler) {
 	counted := Call{Service: "registry", Action: r.Method}
 	fault := e.nextFault("registry", r.Method)
-	if fault != nil {
-		if early, ok := e.failEarly(w, r, fault, "registry", newRequestID()); ok {
-			counted.Status, counted.Code = early, string(fault.Kind)
-			e.count(counted)
-			return
-		}
+	if e.failEarly(w, r, fault, "registry", counted) {
+		return
 	}
 	i, refused := e.admit(r)
 	if refused != nil {

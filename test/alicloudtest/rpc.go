@@ -25,13 +25,11 @@ func (e *Emulator) serveServices(w http.ResponseWriter, r *http.Request) {
 	counted := e.describe(c)
 
 	fault := e.nextFault(string(c.service), c.action)
+	if e.failEarly(w, r, fault, c.service, counted) {
+		return
+	}
 	if fault != nil {
 		c.empty, c.lose = fault.Kind == Empty, fault.Kind == LosePage
-		if early, ok := e.failEarly(w, r, fault, c.service, requestID); ok {
-			counted.Status, counted.Code = early, string(fault.Kind)
-			e.count(counted)
-			return
-		}
 	}
 	var answer object
 	if refused == nil {
