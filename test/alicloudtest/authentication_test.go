@@ -111,7 +111,7 @@ func TestSkewAndReplay(t *testing.T) {
 	check(t, err)
 	body, err := io.ReadAll(again.Body)
 	check(t, errors.Join(err, again.Body.Close()))
-	if again.StatusCode != 400 || !strings.Contains(string(body), "SignatureNonceUsed") {
+	if again.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "SignatureNonceUsed") {
 		t.Errorf("replayed: %d %s", again.StatusCode, body)
 	}
 }

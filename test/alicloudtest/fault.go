@@ -13,6 +13,7 @@ import (
 // FaultKind is what goes wrong.
 type FaultKind string
 
+// What can go wrong.
 const (
 	InternalError    FaultKind = "InternalError"    // HTTP 500 and an error of the service
 	Unavailable      FaultKind = "Unavailable"      // HTTP 503

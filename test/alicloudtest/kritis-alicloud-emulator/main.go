@@ -25,8 +25,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command(os.Stdout).ExecuteContext(ctx); err != nil {
+	err := command(os.Stdout).ExecuteContext(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "kritis-alicloud-emulator: %v\n", err)
 		os.Exit(1)
 	}
