@@ -66,7 +66,7 @@ func Add(m manager.Manager, cfg Config, registry prometheus.Registerer) error {
 	}
 	return m.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		if s, surplus, ok := load(ctx, m.GetClient(), cfg); ok {
-			e.start(s, surplus)
+			e.start(ctx, s, surplus)
 			e.run(ctx)
 		}
 		return nil

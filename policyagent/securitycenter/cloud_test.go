@@ -115,7 +115,7 @@ func syncing(c *cloud, change func(*Config)) *engine {
 		change(&cfg)
 	}
 	e := newEngine(cfg, newMetrics(), func(context.Context, []string) {})
-	e.start(state{}, nil)
+	e.start(context.Background(), state{}, nil)
 	return e
 }
 

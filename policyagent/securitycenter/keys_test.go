@@ -103,7 +103,7 @@ func TestDisabledKey(t *testing.T) {
 		}
 		s, _ := read(objects(t, e, "team"))
 		again := syncing(c, nil)
-		again.start(s, nil)
+		again.start(t.Context(), s, nil)
 		again.sync(t.Context())
 		if got := reason(t, again, "team", kindAuthority, "qa"); got.reason != ReasonKeyDisabled {
 			t.Errorf("forgotten by a restart: %+v", got)
@@ -166,7 +166,7 @@ func TestKeyVersions(t *testing.T) {
 	// A restart keeps them, and one that wants the named only drops the other.
 	s, _ := read(objects(t, e, "team"))
 	named := syncing(c, nil)
-	named.start(s, nil)
+	named.start(t.Context(), s, nil)
 	if got := show(t, named, "team"); got != "qa=key-1/v1,key-1/v2 prod:qa" {
 		t.Errorf("%q", got)
 	}

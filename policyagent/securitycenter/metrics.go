@@ -21,15 +21,14 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
-	name := func(s string) string { return "kritis_securitycenter_" + s }
 	return &metrics{
-		last:     prometheus.NewGauge(prometheus.GaugeOpts{Name: name("last_sync_timestamp_seconds"), Help: "When Security Center was last listed completely."}),
-		syncs:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("syncs_total"), Help: "Listings of Security Center, by result."}, []string{"result"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("failures_total"), Help: "Questions to Alibaba Cloud that failed, by service and kind."}, []string{"service", "kind"}),
-		objects:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("objects"), Help: "Objects that Security Center's witnesses and policies stand for, by kind."}, []string{"kind"}),
-		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: name("held_back"), Help: "Objects with a change that is held back because it could loosen."}),
-		clashes:  prometheus.NewCounter(prometheus.CounterOpts{Name: name("name_clashes_total"), Help: "Objects that had to have another name, because a user's object has theirs."}),
-		repairs:  prometheus.NewCounter(prometheus.CounterOpts{Name: name("repairs_total"), Help: "Objects that somebody had changed and that were put right."}),
+		last:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kritis_controller_securitycenter_last_sync_timestamp_seconds", Help: "When Security Center was last listed completely."}),
+		syncs:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kritis_controller_securitycenter_syncs_total", Help: "Listings of Security Center, by result."}, []string{"result"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kritis_controller_securitycenter_failures_total", Help: "Questions to Alibaba Cloud that failed, by service and kind."}, []string{"service", "kind"}),
+		objects:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kritis_controller_securitycenter_objects", Help: "Objects that Security Center's witnesses and policies stand for, by kind."}, []string{"kind"}),
+		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kritis_controller_securitycenter_held_back", Help: "Objects with a change that is held back because it could loosen."}),
+		clashes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_controller_securitycenter_name_clashes_total", Help: "Objects that had to have another name, because a user's object has theirs."}),
+		repairs:  prometheus.NewCounter(prometheus.CounterOpts{Name: "kritis_controller_securitycenter_repairs_total", Help: "Objects that somebody had changed and that were put right."}),
 	}
 }
 

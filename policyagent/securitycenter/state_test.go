@@ -157,7 +157,7 @@ func TestRestart(t *testing.T) {
 			t.Fatal(surplus)
 		}
 		again := syncing(c, nil)
-		again.start(s, surplus)
+		again.start(t.Context(), s, surplus)
 		return again
 	}
 	again := restarted()
@@ -192,7 +192,7 @@ func TestRestart(t *testing.T) {
 		}
 		s, _ := read(items)
 		again := syncing(c, nil)
-		again.start(s, nil)
+		again.start(t.Context(), s, nil)
 		if got := show(t, again, "team"); got != "qa= prod:qa Über:qa" {
 			t.Errorf("%q", got)
 		}
@@ -236,7 +236,7 @@ func TestByHand(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	e = syncing(c, nil)
-	e.start(state{"team": {policies: map[string]*policy{"prod": {}}, authorities: map[string]*authority{}}}, nil)
+	e.start(t.Context(), state{"team": {policies: map[string]*policy{"prod": {}}, authorities: map[string]*authority{}}}, nil)
 	if e.confirmed("team", "prod") {
 		t.Error("given up although nobody has said anything yet")
 	}

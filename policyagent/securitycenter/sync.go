@@ -19,14 +19,16 @@ import (
 const (
 	// MinInterval is the shortest time between two syncs.
 	MinInterval = 5 * time.Second
-	// syncTimeout bounds one sync. The client's own retries are within it.
-	syncTimeout = 60 * time.Second
+	// shortestTimeout and longestTimeout bound the time for one sync, which is twice the interval in between. The client's
+	// own retries are within it.
+	shortestTimeout = 20 * time.Second
+	longestTimeout  = 60 * time.Second
 	// keyGrace is how long a listing waits for keys before it counts. A policy whose keys come later denies until then.
 	keyGrace = time.Second
 	// keysAtOnce are the keys that are asked for at a time.
 	keysAtOnce = 4
-	// failuresShown is after how many failed syncs in a row the objects say so.
-	failuresShown = 3
+	// outageShown is after how many intervals without a complete listing the objects say so.
+	outageShown = 3
 )
 
 // Cloud is what is asked of Alibaba Cloud.
@@ -72,15 +74,16 @@ type engine struct {
 	// changed is told which namespaces have to be looked at.
 	changed func(ctx context.Context, namespaces []string)
 
-	mu       sync.Mutex
-	loaded   bool
-	state    state
-	removed  map[removed]bool // until they are gone
-	keys     keyring
-	last     *listing // the last complete one
-	before   *listing // the one directly before it
-	failures int      // syncs in a row that failed
-	failure  condition
+	mu      sync.Mutex
+	loaded  bool
+	state   state
+	removed map[removed]bool // until they are gone
+	keys    keyring
+	last    *listing // the last complete one
+	before  *listing // the one directly before it
+	failing bool     // the last sync failed
+	failure condition
+	listed  time.Time // when there was a complete listing, or work began
 }
 
 func newEngine(cfg Config, m *metrics, changed func(context.Context, []string)) *engine {
@@ -91,9 +94,8 @@ func newEngine(cfg Config, m *metrics, changed func(context.Context, []string)) 
 }
 
 // start takes what the objects say. Before it nothing is wanted of them.
-func (e *engine) start(s state, surplus []removed) {
+func (e *engine) start(ctx context.Context, s state, surplus []removed) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	now := time.Now()
 	for _, sp := range s {
 		for _, a := range sp.authorities {
@@ -102,11 +104,14 @@ func (e *engine) start(s state, surplus []removed) {
 			}
 		}
 	}
-	e.state, e.loaded, e.last, e.before, e.failures = s, true, nil, nil, 0
+	e.state, e.loaded, e.last, e.before, e.failing, e.listed = s, true, nil, nil, false, now
 	e.removed = map[removed]bool{}
 	for _, r := range surplus {
 		e.removed[r] = true
 	}
+	all := e.namespaces()
+	e.mu.Unlock()
+	e.changed(ctx, all)
 }
 
 // run syncs until the context ends: one sync at a time, and no two within the interval.
@@ -125,7 +130,7 @@ func (e *engine) run(ctx context.Context) {
 
 // sync asks once, and moves the state on.
 func (e *engine) sync(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(max(2*e.Interval, shortestTimeout), longestTimeout))
 	defer cancel()
 	l, err := e.list(ctx)
 	if err != nil {
@@ -133,12 +138,12 @@ func (e *engine) sync(ctx context.Context) {
 		return
 	}
 	e.mu.Lock()
-	if e.failures > 0 {
+	if e.failing {
 		e.before = nil // what was listed before the failure is not directly before
 	} else {
 		e.before = e.last
 	}
-	e.last, e.failures, e.failure = l, 0, condition{}
+	e.last, e.failing, e.failure, e.listed = l, false, condition{}, time.Now()
 	e.mu.Unlock()
 	if l.flaw != "" {
 		e.Log.WarnContext(ctx, "a listing of Security Center removes nothing", "why", l.flaw)
@@ -187,7 +192,7 @@ func (e *engine) failed(ctx context.Context, err error) {
 	e.metrics.syncs.WithLabelValues("failed").Inc()
 	e.Log.WarnContext(ctx, "Security Center could not be listed; what is known stays in force", "error", err)
 	e.mu.Lock()
-	e.failures++
+	e.failing = true
 	e.failure = condition{ReasonCloudUnavailable, fmt.Sprintf(textUnavailable, text)}
 	all := e.namespaces()
 	e.mu.Unlock()

@@ -1,5 +1,7 @@
 package securitycenter
 
+import "time"
+
 // wanted is what one namespace has to have, and what has to go from it.
 type wanted struct {
 	objects []want
@@ -20,11 +22,12 @@ func (e *engine) wanted(ns string) (*wanted, error) {
 			return nil, err
 		}
 	}
+	outage := e.failing && time.Since(e.listed) >= outageShown*e.Interval
 	there := map[removed]bool{}
 	for i := range w.objects {
 		o := &w.objects[i]
 		there[removed{o.namespace, o.kind, o.name}] = true
-		if e.failures >= failuresShown && (o.condition.reason == "" || o.condition.reason == ReasonInSync || o.condition.reason == ReasonHeldBack) {
+		if outage && (o.condition.reason == "" || o.condition.reason == ReasonInSync || o.condition.reason == ReasonHeldBack) {
 			o.condition = e.failure
 		}
 	}

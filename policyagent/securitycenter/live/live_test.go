@@ -34,6 +34,13 @@ func TestLive(t *testing.T) {
 		run  func(*site)
 	}{
 		{"switched on", testSwitch},
+		{"tampering", testTampering},
+		{"a name that is taken", testClash},
+		{"a namespace that comes later", testNamespace},
+		{"restart", testRestart},
+		{"faults", testFaults},
+		{"keys", testKeys},
+		{"switched off", testOff},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			here := *s

@@ -97,11 +97,22 @@ func (o *object) message() string {
 	return ""
 }
 
+// eventually is [cluster.Await] for what needs several syncs that fail.
+func (s *site) eventually(what string, ready func(context.Context) error) error {
+	var err error
+	for range 4 {
+		if err = cluster.Await(s.t.Context(), what, ready); err == nil || s.t.Context().Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // await waits until an object is as wanted.
 func (s *site) await(kind, ns, name, what string, fits func(*object) bool) *object {
 	s.t.Helper()
 	var o *object
-	err := cluster.Await(s.t.Context(), kind+" "+ns+"/"+name+": "+what, func(context.Context) error {
+	err := s.eventually(kind+" "+ns+"/"+name+": "+what, func(context.Context) error {
 		if o = s.object(kind, ns, name); o == nil || !fits(o) {
 			return fmt.Errorf("it is %+v", o)
 		}
@@ -118,7 +129,7 @@ func (s *site) awaitReason(kind, ns, name, reason string) *object {
 
 func (s *site) awaitGone(kind, ns, name string) {
 	s.t.Helper()
-	check(s.t, cluster.Await(s.t.Context(), kind+" "+ns+"/"+name+" to go", func(context.Context) error {
+	check(s.t, s.eventually(kind+" "+ns+"/"+name+" to go", func(context.Context) error {
 		if s.object(kind, ns, name) != nil {
 			return fmt.Errorf("it is there")
 		}
@@ -129,7 +140,7 @@ func (s *site) awaitGone(kind, ns, name string) {
 // awaitEvent waits for an event about an object.
 func (s *site) awaitEvent(ns, name, reason string) {
 	s.t.Helper()
-	check(s.t, cluster.Await(s.t.Context(), "event "+reason+" about "+ns+"/"+name, func(ctx context.Context) error {
+	check(s.t, s.eventually("event "+reason+" about "+ns+"/"+name, func(ctx context.Context) error {
 		out, err := s.kube.KubectlOutput(ctx, "get", "events", "--namespace", ns, "--field-selector", "reason="+reason+",involvedObject.name="+name, "--output", "name")
 		if err == nil && out == "" {
 			return fmt.Errorf("none")
