@@ -60,6 +60,7 @@ func (e *Emulator) DeleteWitness(name string) {
 func (e *Emulator) PutPolicy(p Policy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	p.Required, p.Scopes = slices.Clone(p.Required), slices.Clone(p.Scopes) // the caller's own stay theirs
 	e.policies = put(e.policies, p, func(old Policy) bool { return old.Name == p.Name })
 }
 
