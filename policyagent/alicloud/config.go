@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -93,19 +92,13 @@ func (c Config) Unsafe() []string {
 	return nil
 }
 
-var (
-	regionForm   = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,5}$`)
-	endpointForm = regexp.MustCompile(`^([A-Za-z0-9.-]|\{region\})+(:[0-9]{1,5})?$|^\[[0-9a-fA-F:]+\](:[0-9]{1,5})?$`)
-	roleForm     = regexp.MustCompile(`^[A-Za-z0-9.@_-]{1,64}$`)
-)
-
 // check reports everything that is wrong, joined.
 func (c Config) check() error {
 	var errs []error
 	refuse := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	if !regionForm.MatchString(c.Region) {
+	if !isRegion(c.Region) {
 		refuse("region", "is %q, name the region of your keys, such as cn-hangzhou", c.Region)
 	}
 	if c.Network != "" && c.Network != "public" && c.Network != "vpc" {
@@ -115,7 +108,7 @@ func (c Config) check() error {
 	for _, e := range []struct{ field, value string }{
 		{"kms", c.Endpoints.KMS}, {"sas", c.Endpoints.SAS}, {"cr", c.Endpoints.CR}, {"sts", c.Endpoints.STS},
 	} {
-		if e.value != "" && !endpointForm.MatchString(e.value) {
+		if e.value != "" && !isEndpoint(e.value) {
 			refuse("endpoints."+e.field, "is %q, must be a host or host:port without https://", e.value)
 		}
 	}
@@ -143,12 +136,12 @@ func (c Credentials) check(refuse func(field, format string, args ...any)) {
 	}
 	if c.RoleName != "" && c.Source != SourceECSRole {
 		refuse("credentials.roleName", "is for source ECSRole only: remove it")
-	} else if c.RoleName != "" && !roleForm.MatchString(c.RoleName) {
+	} else if c.RoleName != "" && !isRole(c.RoleName) {
 		refuse("credentials.roleName", "is %q, must be the name of a RAM role", c.RoleName)
 	}
 	if a := c.UnsafeMetadataAddress; a != "" && c.Source != SourceECSRole {
 		refuse("credentials.unsafeMetadataAddress", "is for source ECSRole only: remove it")
-	} else if host, ok := strings.CutPrefix(a, "http://"); a != "" && (!ok || !endpointForm.MatchString(host)) {
+	} else if host, ok := strings.CutPrefix(a, "http://"); a != "" && (!ok || !isEndpoint(host)) {
 		refuse("credentials.unsafeMetadataAddress", "is %q, must be http://HOST:PORT", a)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -152,7 +151,7 @@ func TestTLS(t *testing.T) {
 			}
 			t.Cleanup(s.Close)
 			config.Endpoints.SAS = s.Listener.Addr().String()
-			_, err := newClient(t, config).Witnesses(within(t, 300*time.Millisecond))
+			_, err := newClient(t, config).Witnesses(t.Context())
 			wantKind(t, err, Unavailable, "DescribeAttestors", "tls")
 			if reached {
 				t.Error("it was asked")

@@ -56,7 +56,7 @@ func (m *metadata) try(ctx context.Context) (credential, *failure) {
 		if f != nil {
 			return credential{}, f
 		}
-		if role, _, _ = strings.Cut(list, "\n"); !roleForm.MatchString(role) {
+		if role, _, _ = strings.Cut(list, "\n"); !isRole(role) {
 			return credential{}, &failure{err: ecs.unauthenticated(metadataAction, "the instance has no RAM role: bind one to it")}
 		}
 	}

@@ -37,13 +37,13 @@ func FuzzAnswer(f *testing.F) {
 		if p, err := securityPolicy(o); err == nil && p.Name == "" {
 			t.Error("a policy without a name")
 		}
-		if i, err := instance(o, "cn-hangzhou"); err == nil && (i.ID == "" || i.Name == "" || !regionForm.MatchString(i.Region)) {
+		if i, err := instance(o, "cn-hangzhou"); err == nil && (i.ID == "" || i.Name == "" || !isRegion(i.Region)) {
 			t.Errorf("%+v", i)
 		}
 		if l, err := login(o); err == nil && (l.User == "" || l.Password == "" || l.Expires.IsZero()) {
 			t.Error("half a login")
 		}
-		if v, err := readKeyVersion(o); err == nil && !versionForm.MatchString(v.id) {
+		if v, err := readKeyVersion(o); err == nil && !isVersion(v.id) {
 			t.Errorf("%+v", v)
 		}
 		if occ, ours, err := occurrence(o); err == nil && ours && len(occ.Payload) == 0 {

@@ -83,7 +83,7 @@ func (c *Client) describe(ctx context.Context, r KeyReference) (KeyReference, Pu
 		return r, PublicKey{}, kms.unfit(action, fmt.Sprintf("key %s has spec %s and usage %s: images are signed with RSA_2048 and SIGN/VERIFY; create such a key", r.ID, quoted(spec), quoted(usage)))
 	case key.State != "Enabled" && key.State != "Disabled" && key.State != "PendingDeletion":
 		return r, PublicKey{}, kms.unfit(action, fmt.Sprintf("key %s is in state %s: wait until it is Enabled, or use another", r.ID, quoted(key.State)))
-	case !keyIDForm.MatchString(key.ID):
+	case !isKeyID(key.ID):
 		return r, PublicKey{}, kms.unfit(action, "the answer cannot be understood: KeyId is "+quoted(key.ID))
 	}
 	r.ID = key.ID
@@ -176,7 +176,7 @@ func readKeyVersion(o object) (keyVersion, error) {
 	if err != nil {
 		return keyVersion{}, err
 	}
-	if !versionForm.MatchString(id) {
+	if !isVersion(id) {
 		return keyVersion{}, fmt.Errorf("KeyVersionId is %s", quoted(id))
 	}
 	created, err := o.text("CreationDate")

@@ -74,16 +74,12 @@ func (c *Client) RawOccurrences(ctx context.Context, i Instance, note, resourceU
 	return redactRaw(raw), nil
 }
 
-var (
-	// account is an account's number: it stands between colons in ARNs, and elsewhere on its own.
-	account = regexp.MustCompile(`\b[0-9]{16}\b`)
-	// secretMember is a member whose name says that it is a secret.
-	secretMember = regexp.MustCompile(`(?i)("[^"]*(?:token|secret|password|accesskey)[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"|[0-9.eE+-]+)`)
-)
-
+// redactRaw takes out what says by its name that it is a secret, and the numbers of accounts: they stand between colons in
+// ARNs, and elsewhere on their own.
 func redactRaw(raw []byte) []byte {
-	raw = secretMember.ReplaceAll(raw, []byte(`${1}"REDACTED"`))
-	return account.ReplaceAll(raw, []byte("REDACTED"))
+	secret := regexp.MustCompile(`(?i)("[^"]*(?:token|secret|password|accesskey)[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"|[0-9.eE+-]+)`)
+	raw = secret.ReplaceAll(raw, []byte(`${1}"REDACTED"`))
+	return regexp.MustCompile(`\b[0-9]{16}\b`).ReplaceAll(raw, []byte("REDACTED"))
 }
 
 func occurrencesCall(i Instance, note, resourceURI string) call {

@@ -2,14 +2,7 @@ package alicloud
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
-)
-
-var (
-	keyIDForm = regexp.MustCompile(`^(key-[A-Za-z0-9-]{1,64}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|alias/[A-Za-z0-9/_-]{1,255})$`)
-	// versionForm is that of version IDs, which are UUIDs or like key IDs.
-	versionForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 )
 
 // ParseKeyReference reads "key-…", a UUID, "alias/…" or "acs:kms:REGION:ACCOUNT:key/ID" (or ":alias/NAME"), each with
@@ -23,7 +16,7 @@ func ParseKeyReference(s string) (KeyReference, error) {
 			return KeyReference{}, fmt.Errorf("key %s: an ARN looks like acs:kms:REGION:ACCOUNT:key/ID", quoted(s))
 		}
 		r.Region, r.ID = parts[0], parts[2]
-		if !regionForm.MatchString(r.Region) {
+		if !isRegion(r.Region) {
 			return KeyReference{}, fmt.Errorf("key %s: %s is not the name of a region", quoted(s), quoted(r.Region))
 		}
 		if key, ok := strings.CutPrefix(r.ID, "key/"); ok {
@@ -44,11 +37,11 @@ func ParseKeyReference(s string) (KeyReference, error) {
 // check refuses what cannot name a key.
 func (r KeyReference) check() error {
 	switch {
-	case !keyIDForm.MatchString(r.ID):
+	case !isKeyID(r.ID):
 		return fmt.Errorf("%s is no key ID (key-… or a UUID), alias (alias/…) or ARN", quoted(r.ID))
-	case r.Version != "" && !versionForm.MatchString(r.Version):
+	case r.Version != "" && !isVersion(r.Version):
 		return fmt.Errorf("%s is no version's ID", quoted(r.Version))
-	case r.Region != "" && !regionForm.MatchString(r.Region):
+	case r.Region != "" && !isRegion(r.Region):
 		return fmt.Errorf("%s is not the name of a region", quoted(r.Region))
 	}
 	return nil

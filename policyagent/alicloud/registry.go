@@ -41,7 +41,7 @@ func instance(o object, region string) (Instance, error) {
 	if i.Region == "" {
 		i.Region = region
 	}
-	if !regionForm.MatchString(i.Region) {
+	if !isRegion(i.Region) {
 		return i, fmt.Errorf("RegionId is %s", quoted(i.Region))
 	}
 	return i, nil

@@ -97,7 +97,7 @@ func TestNoSecretWithoutAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := config
 			change(&config)
-			_, err := newClient(t, config).Witnesses(within(t, 300*time.Millisecond))
+			_, err := newClient(t, config).Witnesses(within(t, 2*time.Second))
 			wantKind(t, err, Unavailable, "DescribeAttestors", "")
 			search(t, name, verbs(err), append(server.signatures(), testID, testSecret, testToken)...)
 			if name == "not trusted" && !strings.Contains(err.Error(), "caFile") {

@@ -28,7 +28,7 @@ var (
 // host returns where a service is asked about a region. The region may come from outside (a witness, a key's name) and
 // ends up in a host name, so whatever is not the name of a region is refused: it gets no signed request.
 func (c Config) host(s service, region string) (string, bool) {
-	if !regionForm.MatchString(region) {
+	if !isRegion(region) {
 		return "", false
 	}
 	custom := map[string]string{kms.name: c.Endpoints.KMS, sas.name: c.Endpoints.SAS, cr.name: c.Endpoints.CR, sts.name: c.Endpoints.STS}[s.name]
