@@ -39,10 +39,17 @@ cosign calls classic: "cosign verify --key" accepts it too. Signing twice change
 Alibaba Cloud KMS (` + kmsScheme + `…), which signs then.
 
 An image that is named by tag is signed under the digest that the tag has now. Of a multi-platform image the index is
-signed, which covers every platform in it.`,
+signed, which covers every platform in it.
+
+With -o yaml nothing is stored: the attestation is printed as an object of kind Attestation, for kubectl, a Git repository or
+a USB stick. If the image is named by digest, its registry is not asked.`,
 		Example: p.lines("sign --key team.pem registry.example/app:v1", "sign --key "+kmsScheme+"alias/team --alicloud-config alicloud.yaml registry.example/app:v1"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if out.format == formatObject {
+				reg.useDefaults()
+				return signObject(cmd.Context(), cmd.OutOrStdout(), reg, key, args[0])
+			}
 			if err := out.check(); err != nil {
 				return err
 			}
@@ -58,6 +65,7 @@ signed, which covers every platform in it.`,
 	_ = cmd.MarkFlagRequired("key")
 	reg.addForUser(cmd.Flags())
 	out.add(cmd)
+	cmd.Flags().Lookup("output").Usage += ", or yaml: an object of kind Attestation, instead of storing the signature"
 	return cmd
 }
 

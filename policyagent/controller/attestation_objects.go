@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,12 +49,13 @@ func holds(a v1beta1.RepositoryAnswer, now time.Time) bool {
 }
 
 // keep writes what was found for a repository into the object, in the place of what was found before; beside it if the
-// answer is not complete. It returns what the object cannot take as refused.
-func (f *fetching) keep(ctx context.Context, o *v1beta1.Attestation, repository string, found []verifier.Attestation, incomplete bool) (refused, err error) {
+// answer is not complete. It returns how many were found that it takes, and
+// which it does not as refused.
+func (f *fetching) keep(ctx context.Context, o *v1beta1.Attestation, repository string, found []verifier.Attestation, incomplete bool) (kept int, refused, err error) {
 	manager := v1beta1.FetcherFor(repository)
 	earlier := owned(o.ManagedFields, manager)
 	if len(found) == 0 && (incomplete || len(earlier) == 0) {
-		return nil, nil
+		return 0, nil, nil
 	}
 	statements := []v1beta1.Statement{}
 	add := func(s v1beta1.Statement) {
@@ -69,11 +71,12 @@ func (f *fetching) keep(ctx context.Context, o *v1beta1.Attestation, repository 
 	for _, a := range found {
 		s, err := v1beta1.StatementOf(a)
 		if err != nil {
-			refused = fmt.Errorf("an attestation from %s: %w", a.Source, err)
+			refused = fmt.Errorf("an attestation (%s): %w", cmp.Or(a.Source, "of an unknown place"), err)
 			continue
 		}
 		add(s)
 	}
+	kept = len(statements)
 	if incomplete {
 		for _, s := range o.Spec.Statements {
 			if slices.Contains(earlier, s.ID) {
@@ -87,21 +90,21 @@ func (f *fetching) keep(ctx context.Context, o *v1beta1.Attestation, repository 
 		"spec":     map[string]any{"statements": statements},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encoding Attestation %s: %w", o.Name, err)
+		return 0, nil, fmt.Errorf("encoding Attestation %s: %w", o.Name, err)
 	}
 	target := newObject(v1beta1.KindAttestation)
 	target.SetName(o.Name)
 	err = f.client.Patch(ctx, target, client.RawPatch(types.ApplyPatchType, patch), client.FieldOwner(manager), client.ForceOwnership)
 	switch {
 	case apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
-		return errors.Join(refused, fmt.Errorf("the object cannot take the attestations beside those of others: remove old ones: %w", err)), nil
+		return 0, errors.Join(refused, fmt.Errorf("the object cannot take the attestations beside those of others: remove old ones: %w", err)), nil
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		f.log.DebugContext(ctx, "an Attestation went before it was answered", "name", o.Name, "error", err)
-		return refused, nil
+		return 0, refused, nil
 	case err != nil:
-		return nil, fmt.Errorf("writing Attestation %s: %w", o.Name, err)
+		return 0, nil, fmt.Errorf("writing Attestation %s: %w", o.Name, err)
 	}
-	return refused, nil
+	return kept, refused, nil
 }
 
 // owned returns the IDs of the statements that a field manager applied.

@@ -203,11 +203,11 @@ func (f *fetching) look(ctx context.Context, o *v1beta1.Attestation, w v1beta1.W
 		if ctx.Err() != nil {
 			return a, context.Cause(ctx) // what was cut short says nothing
 		}
-		refused, err := f.keep(ctx, o, w.Repository, found, failure != nil)
+		kept, refused, err := f.keep(ctx, o, w.Repository, found, failure != nil)
 		if err != nil {
 			return a, err
 		}
-		a.Source, a.Statements, a.State = clip(f.source.Name(), maxAnswerSource), len(found), v1beta1.AnswerComplete
+		a.Source, a.Statements, a.State = clip(f.source.Name(), maxAnswerSource), kept, v1beta1.AnswerComplete
 		if problems := slices.DeleteFunc([]error{failure, refused}, func(err error) bool { return err == nil }); len(problems) > 0 {
 			var texts []string
 			for _, p := range problems {

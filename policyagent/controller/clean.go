@@ -23,7 +23,7 @@ import (
 
 const (
 	// Writers selects the pods that write what Clean removes, as the chart labels them. The Job that runs Clean is none.
-	Writers = "app.kubernetes.io/part-of=kritis-node,app.kubernetes.io/component in (node,controller)"
+	Writers = "app.kubernetes.io/part-of=kritis-node,app.kubernetes.io/component in (node,webhook,controller)"
 	// writersPause is between two looks at them.
 	writersPause = time.Second
 	// page is how many objects one list asks for: Nodes are large, and thousands of them have to fit into the memory.
@@ -44,12 +44,13 @@ type Cleaning struct {
 
 // Cleaned is what Clean removed.
 type Cleaned struct {
-	// Conditions is the number of Nodes that had the condition, Leases that of node reports and of the leader's Lease.
-	Conditions, Leases int
+	// Conditions is the number of Nodes that had the condition, Leases that of node reports and of the leader's Lease,
+	// Attestations that of objects made by asking.
+	Conditions, Leases, Attestations int
 }
 
-// Clean removes what an uninstallation leaves, because no manifest lists it: the condition of Nodes, node reports, and the
-// leader's Lease. It first waits for the pods that write these. What is not there is as good as removed, so it can be
+// Clean removes what an uninstallation leaves, because no manifest lists it: the condition of Nodes, node reports, the
+// leader's Lease, and Attestations that were made by asking. It first waits for the pods that write these. What is not there is as good as removed, so it can be
 // repeated. The error has a line for each thing that is not certain to be gone; the rest is removed all the same.
 func Clean(ctx context.Context, c Cleaning) (Cleaned, error) {
 	if c.REST == nil || c.Namespace == "" {
@@ -67,6 +68,7 @@ func Clean(ctx context.Context, c Cleaning) (Cleaned, error) {
 	w.awaitWriters(ctx, c.Patience)
 	w.removeConditions(ctx)
 	w.removeLeases(ctx)
+	w.removeAttestations(ctx)
 	return w.done, w.problems.error()
 }
 

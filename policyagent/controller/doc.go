@@ -34,6 +34,8 @@
 // Clean is run once, after an uninstallation, by an account of its own:
 //
 //	ClusterRole
+//	  kritis.grafeas.io  attestations                                                                     list, delete
+//	  kritis.grafeas.io    attestations                                                                   list, delete
 //	  ""                   nodes                                                                          list
 //	  ""                   nodes/status                                                                   patch
 //	Role in NS

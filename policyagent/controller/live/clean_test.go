@@ -23,6 +23,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: kritis-clean}
 rules:
+- {apiGroups: [kritis.grafeas.io], resources: [attestations], verbs: [list, delete]}
 - {apiGroups: [""], resources: [nodes], verbs: [list]}
 - {apiGroups: [""], resources: [nodes/status], verbs: [patch]}
 ---
@@ -126,7 +127,12 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 	apply(t, kube, strings.Replace(lease(t, "x", time.Now(), ""), "kritis-node.x", "theirs", 1))
 	apply(t, kube, strings.Replace(lease(t, "unlabelled", time.Now(), ""), nodereport.LabelValue, "other", 1))
 	apply(t, kube, strings.Replace(lease(t, "far", time.Now(), ""), "namespace: "+namespace, "namespace: default", 1))
+	// What was made by asking goes, and what somebody wrote stays, asked for or not.
+	askFor(t, kube, digestOf("d"))
+	askFor(t, kube, digestOf("e"))
+	apply(t, kube, written(digestOf("e"), "0123456789abcdef", "theirs")+written(digestOf("f"), "0123456789abcdef", "theirs"))
 	defer func() {
+		kubectl(t, kube, "delete", "attestations", "--all")
 		for _, l := range theirs {
 			name, ns, _ := strings.Cut(l, " ")
 			kubectl(t, kube, "delete", "lease", name, "--namespace", ns)
@@ -137,11 +143,12 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 	const far = `jsonpath={.status.conditions[?(@.type=="KritisEnforcing")].status}`
 
 	t.Run("missing rights are told", func(t *testing.T) {
-		startCleaning(t, kube, cleanUser+"-not").expect(t, 2, "removed: conditions of nodes 0, leases 0\n",
+		startCleaning(t, kube, cleanUser+"-not").expect(t, 2, "removed: conditions of nodes 0, leases 0, attestations 0\n",
 			"looking whether pods of the product still run in namespace kritis-system: pods is forbidden",
 			"listing nodes: nodes is forbidden",
 			`deleting lease kritis-system/kritis-controller: leases.coordination.k8s.io "kritis-controller" is forbidden`,
-			"listing leases of namespace kritis-system: leases.coordination.k8s.io is forbidden")
+			"listing leases of namespace kritis-system: leases.coordination.k8s.io is forbidden",
+			"listing Attestations: attestations.kritis.grafeas.io is forbidden")
 		if got := kubectl(t, kube, "get", "node", "far", "--output", far); got != "True" {
 			t.Errorf("the condition is %q", got)
 		}
@@ -152,7 +159,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 		}
 		kubectl(t, kube, "patch", "pod", "evicted", "--namespace", namespace, "--subresource=status", "--patch", `{"status":{"phase":"Failed"}}`)
 		c := startCleaning(t, kube, cleanUser)
-		for _, writer := range []string{"agent", "controller"} {
+		for _, writer := range []string{"agent", "controller", "webhook"} {
 			kubectl(t, kube, "delete", "pod", writer, "--namespace", namespace, "--wait=false") // ends, and has not ended
 			for range 3 {
 				if got := kubectl(t, kube, "get", "node", "far", "--output", far); got != "True" {
@@ -161,7 +168,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 			}
 			kubectl(t, kube, "delete", "pod", writer, "--namespace", namespace, "--force", "--grace-period=0")
 		}
-		c.expect(t, 0, "removed: conditions of nodes 2, leases 3\n")
+		c.expect(t, 0, "removed: conditions of nodes 2, leases 3, attestations 1\n")
 	})
 	all := []string{"get", "nodes/far", "nodes/windows", "--output", "yaml"}
 	before := kubectl(t, kube, all...)
@@ -181,8 +188,14 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 			t.Errorf("leases: %v", got)
 		}
 	})
+	t.Run("attestations of people stay", func(t *testing.T) {
+		got := kubectl(t, kube, "get", "attestations", "--output", "name")
+		if strings.Contains(got, "sha256-d") || !strings.Contains(got, "sha256-e") || !strings.Contains(got, "sha256-f") {
+			t.Errorf("%s", got)
+		}
+	})
 	t.Run("a second run changes nothing", func(t *testing.T) {
-		startCleaning(t, kube, cleanUser).expect(t, 0, "removed: conditions of nodes 0, leases 0\n")
+		startCleaning(t, kube, cleanUser).expect(t, 0, "removed: conditions of nodes 0, leases 0, attestations 0\n")
 		if after := kubectl(t, kube, all...); after != before {
 			t.Errorf("before\n%s\nafter\n%s", before, after)
 		}
@@ -190,7 +203,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 	t.Run("what still runs is told, and the rest is done", func(t *testing.T) {
 		kubectl(t, kube, "patch", "node", "far", "--subresource=status", "--patch", setCondition)
 		apply(t, kube, fmt.Sprintf(cleanPods, "agent", "node"))
-		startCleaning(t, kube, cleanUser, "--wait=1s").expect(t, 2, "removed: conditions of nodes 1, leases 0\n",
+		startCleaning(t, kube, cleanUser, "--wait=1s").expect(t, 2, "removed: conditions of nodes 1, leases 0, attestations 0\n",
 			"pod kritis-system/agent still runs and may write anew: uninstall the product, or delete the pod, then repeat this")
 	})
 }
