@@ -108,7 +108,7 @@ func (c *Client) ended(ctx context.Context, s service, action, text string) *Err
 // pause waits for a random time that doubles with each try. It returns false, at once if that is known, when the context
 // ends before.
 func pause(ctx context.Context, n int) bool {
-	d := time.Duration(rand.Int64N(int64(min(longestPause, firstPause<<min(n, 10))))) + time.Millisecond
+	d := time.Duration(rand.Int64N(int64(min(longestPause, firstPause<<min(n, 10))))) + time.Millisecond //nolint:gosec // spreads load, hides nothing
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return false
 	}

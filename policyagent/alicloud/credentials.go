@@ -146,7 +146,7 @@ func (k *keeper) land(f *flight) {
 	k.held = f.got
 	life := f.got.expires.Sub(now)
 	// Not all nodes at once.
-	k.renewAt = f.got.expires.Add(-life/5 - time.Duration(rand.Int64N(int64(life/20)+1)))
+	k.renewAt = f.got.expires.Add(-life/5 - time.Duration(rand.Int64N(int64(life/20)+1))) //nolint:gosec // spreads load, hides nothing
 }
 
 // drop forgets the credential if it is still the one that was refused.

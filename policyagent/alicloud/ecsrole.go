@@ -77,7 +77,7 @@ func (m *metadata) try(ctx context.Context) (credential, *failure) {
 
 // read asks for one path.
 func (m *metadata) read(ctx context.Context, method, path, header, value string) (string, *failure) {
-	r, err := http.NewRequest(method, m.address+path, nil)
+	r, err := http.NewRequestWithContext(ctx, method, m.address+path, nil)
 	if err != nil {
 		return "", &failure{err: ecs.unauthenticated(metadataAction, "the request could not be built: check unsafeMetadataAddress")}
 	}

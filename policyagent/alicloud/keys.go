@@ -43,7 +43,7 @@ func (c *Client) PublicKey(ctx context.Context, r KeyReference) (PublicKey, erro
 
 // failed says that a key is disabled if that may be why something else failed.
 func (k PublicKey) failed(err error) error {
-	if e, ok := err.(*Error); ok && e.Kind == Unfit && k.State != "Enabled" {
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == Unfit && k.State != "Enabled" {
 		other := *e
 		other.Kind, other.Text = Disabled, "the key's state is "+k.State+": enable it in KMS, or use another"
 		return &other

@@ -97,7 +97,7 @@ func occurrencePage(o object) ([]json.RawMessage, int, error) {
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case !found && !(told && total == 0):
+	case !found && (!told || total > 0):
 		return nil, 0, fmt.Errorf("it has no %s", occurrenceNames.list)
 	case !told:
 		total = -1

@@ -68,7 +68,7 @@ func (r *role) try(ctx context.Context) (credential, *failure) {
 	form := url.Values{
 		"RoleArn": {r.arn}, "OIDCProviderArn": {r.provider}, "OIDCToken": {token}, "RoleSessionName": {r.session}, "DurationSeconds": {"3600"},
 	}
-	req, err := http.NewRequest(http.MethodPost, "https://"+host+"/?"+query.Encode(), strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+host+"/?"+query.Encode(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return credential{}, &failure{err: sts.unauthenticated(assumeRole, "the request could not be built: check endpoints.sts")}
 	}

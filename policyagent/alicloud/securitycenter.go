@@ -88,7 +88,7 @@ func securityPolicy(o object) (SecurityPolicy, error) {
 		return p, err
 	}
 	if mode != "requireAttestor" {
-		return p, fmt.Errorf("PolicyMode is %s, known is requireAttestor", quoted(mode))
+		return p, fmt.Errorf("its PolicyMode is %s, known is requireAttestor", quoted(mode))
 	}
 	if p.Witnesses, err = rule.texts("RequiredAttestors"); err != nil {
 		return p, err
@@ -103,7 +103,7 @@ func securityPolicy(o object) (SecurityPolicy, error) {
 	for _, raw := range clusters {
 		scope, err := clusterScope(raw)
 		if err != nil {
-			return p, fmt.Errorf("Clusters: %w", err)
+			return p, fmt.Errorf("one of Clusters: %w", err)
 		}
 		p.Scopes = append(p.Scopes, scope)
 	}
@@ -123,7 +123,7 @@ func policySwitch(o object) (bool, error) {
 	case "disable", "disabled", "0", "false":
 		return false, nil
 	default:
-		return false, fmt.Errorf("Status is %s, known are enable(d) and disable(d)", quoted(s))
+		return false, fmt.Errorf("its Status is %s, known are enable(d) and disable(d)", quoted(s))
 	}
 }
 
@@ -137,7 +137,7 @@ func clusterScope(raw json.RawMessage) (ClusterScope, error) {
 		return s, err
 	}
 	if s.ClusterID == "" {
-		return s, fmt.Errorf("one has no ClusterId")
+		return s, fmt.Errorf("it has no ClusterId")
 	}
 	s.Namespaces, err = o.texts("Namespaces")
 	return s, err

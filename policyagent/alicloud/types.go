@@ -82,17 +82,17 @@ type Login struct {
 type Kind int
 
 const (
-	// Unavailable: no answer, a fault of the service, or throttled until the context ended. Another try may help.
+	// Unavailable means no answer, a fault of the service, or throttled until the context ended. Another try may help.
 	Unavailable Kind = iota
-	// Denied: the RAM policy does not allow the action.
+	// Denied means that the RAM policy does not allow the action.
 	Denied
-	// Unauthenticated: the credentials are wrong, expired or could not be had.
+	// Unauthenticated means that the credentials are wrong, expired or could not be had.
 	Unauthenticated
-	// NotFound: there is no such key, instance or object.
+	// NotFound means that there is no such key, instance or object.
 	NotFound
-	// Disabled: the key exists and may not be used.
+	// Disabled means that the key exists and may not be used.
 	Disabled
-	// Unfit: what was found cannot be used: a key of another kind, an answer of an unknown shape.
+	// Unfit means that what was found cannot be used: a key of another kind, an answer of an unknown shape.
 	Unfit
 )
 
