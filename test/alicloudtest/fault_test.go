@@ -95,7 +95,8 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	breaks(alicloudtest.LosePage)
-	if l := list(ask("PageSize", "2", "CurrentPage", "2")); l.PageInfo.TotalCount != 3 || len(l.Attestors) != 0 {
+	e.PutWitness(alicloudtest.Witness{Name: "w3"})
+	if l := list(ask("PageSize", "2", "CurrentPage", "2")); l.PageInfo.TotalCount != 4 || len(l.Attestors) != 0 {
 		t.Errorf("the last page is there: %+v", l)
 	}
 	if _, err := e.Break(alicloudtest.Fault{Kind: "Fire"}); err == nil {

@@ -220,6 +220,31 @@ func TestRegistryHosts(t *testing.T) {
 	}
 }
 
+// TestBehindTheFront shows what the plain registry sees of a request, and the client of a registry that names itself.
+func TestBehindTheFront(t *testing.T) {
+	var authorization string
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		authorization = r.Header.Get("Authorization")
+		w.Header().Set("Location", "http://"+r.Host+"/v2/team/app/blobs/uploads/1?state=x")
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	t.Cleanup(backend.Close)
+	e, _ := start(t, alicloudtest.Options{Registry: backend.URL})
+	_, err := e.AddInstance(alicloudtest.Instance{Name: "demo", Hosts: []string{e.RegistryHost()}, Logins: map[string]string{"ci": "hunter2"}})
+	check(t, err)
+	r := mustRequest(t, "http://"+e.RegistryHost()+"/v2/team/app/blobs/uploads/")
+	r.SetBasicAuth("ci", "hunter2")
+	response, err := trusting(t, e).RoundTrip(r)
+	check(t, err)
+	check(t, response.Body.Close())
+	if location := response.Header.Get("Location"); location != "/v2/team/app/blobs/uploads/1?state=x" {
+		t.Errorf("the client is sent past the front: %s", location)
+	}
+	if authorization != "" {
+		t.Errorf("the registry behind got the login: %s", authorization)
+	}
+}
+
 func TestOccurrencesByAPI(t *testing.T) {
 	e, alice := start(t, alicloudtest.Options{})
 	demo, err := e.AddInstance(alicloudtest.Instance{Name: "demo"})
@@ -302,6 +327,8 @@ func TestInstances(t *testing.T) {
 			}
 		}
 	}
+	_, err = do(t, as(t, e, alice), request(e, crVersion, "GetInstance", "InstanceId", "cri-eu"))
+	expect(t, err, 404, "INSTANCE_NOT_EXIST")
 	get := cr_ee.CreateGetInstanceRequest()
 	aim(e, get.RpcRequest)
 	get.InstanceId = "cri-1"

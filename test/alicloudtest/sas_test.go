@@ -141,6 +141,9 @@ func TestPolicyActions(t *testing.T) {
 	if got := statuses(); got[0] != "disabled" {
 		t.Errorf("turned off: %v", got)
 	}
+	if on, off := statuses("Status", "enable"), statuses("Status", "disable"); len(on) != 0 || len(off) != 1 {
+		t.Errorf("listed by status: on %v, off %v", on, off)
+	}
 	check(t, tell("DeleteBinarySecurityPolicy"))
 	if got := statuses(); got != nil {
 		t.Errorf("deleted: %v", got)
