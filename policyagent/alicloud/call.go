@@ -37,7 +37,8 @@ func (c *Client) ask(ctx context.Context, what call) (object, *Error) {
 	err := c.persist(ctx, what.service, what.action, func(ctx context.Context) *failure {
 		as, err := c.credentials.get(ctx)
 		if err != nil {
-			return &failure{err: err}
+			// A renewal goes on when one try stops waiting for it.
+			return &failure{err: err, again: err.cause != nil}
 		}
 		o, f := c.try(ctx, what, as)
 		if f != nil && f.rejected && !renewed && c.credentials.drop(as) {

@@ -89,7 +89,7 @@ func roots(caFile string) (*x509.CertPool, error) {
 
 func newTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
-		Proxy:                  proxyFromEnvironment,
+		Proxy:                  http.ProxyFromEnvironment,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    tryTimeout,
 		ResponseHeaderTimeout:  tryTimeout,

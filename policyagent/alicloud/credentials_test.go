@@ -168,6 +168,30 @@ func TestRefusedCredential(t *testing.T) {
 	}
 }
 
+// A call waits for credentials longer than one try takes, if it has the time.
+func TestSlowCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, done := bare()
+		defer done()
+		b := &bank{life: time.Hour, takes: 2 * tryTimeout}
+		k := kept(t, b)
+		c.credentials = k
+		ctx, cancel := context.WithTimeout(t.Context(), 5*tryTimeout)
+		defer cancel()
+		// Nobody answers in a bubble without a network; that it was asked is enough.
+		c.config.Region = "none"
+		_, err := c.ask(ctx, call{service: kms, action: "A", region: "none"})
+		if b.given != 1 || err == nil || err.Kind != Unfit {
+			t.Errorf("%d credentials, %v", b.given, err)
+		}
+		k.drop(k.held)
+		short, cancel := context.WithTimeout(t.Context(), tryTimeout)
+		defer cancel()
+		_, err = c.ask(short, call{service: kms, action: "A", region: "none"})
+		wantKind(t, err, Unavailable, assumeRole, "no credentials in time")
+	})
+}
+
 // metadataServer is an instance's metadata with a token.
 func metadataServer(t *testing.T, id func() string) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -76,6 +76,9 @@ func TestNoSecretInErrors(t *testing.T) {
 			}
 		}
 	}
+	if got := fmt.Sprintf("%v %+v", c, *c); got != "alicloud.Client alicloud.Client" {
+		t.Error(got)
+	}
 	for what, v := range map[string]any{"client": c, "client's value": *c, "config": config, "credential": credential{id: testID, secret: testSecret, token: testToken},
 		"source": c.credentials, "fixed source": &accessKey{fixed: credential{id: testID, secret: testSecret, token: testToken}},
 		"keeper": &keeper{held: credential{id: testID, secret: testSecret, token: testToken}}} {
@@ -116,6 +119,7 @@ func TestNoSecretOfRRSA(t *testing.T) {
 	t.Setenv("ALIBABA_CLOUD_ROLE_ARN", "acs:ram::1:role/r")
 	t.Setenv("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "acs:ram::1:oidc-provider/p")
 	t.Setenv("ALIBABA_CLOUD_OIDC_TOKEN_FILE", file)
+	t.Setenv("ALIBABA_CLOUD_ROLE_SESSION_NAME", "my-session")
 	config := server.config(t)
 	config.Credentials = Credentials{Source: SourceRRSA}
 	for _, body := range []string{`{"Code":"AuthenticationFail.OIDCToken.Expired","Message":%q}`, `{"Code":"InvalidParameter","Message":%q}`, `{"Credentials":{"AccessKeyId":%q}}`, `%s`} {
@@ -123,6 +127,9 @@ func TestNoSecretOfRRSA(t *testing.T) {
 			server.respond(func(w http.ResponseWriter, r *http.Request, q url.Values) {
 				if q.Get("OIDCToken") != token || r.URL.Query().Has("OIDCToken") {
 					t.Error("the token did not arrive, or is in the URL")
+				}
+				if q.Get("RoleSessionName") != "my-session" || q.Get("RoleArn") != "acs:ram::1:role/r" || q.Get("OIDCProviderArn") != "acs:ram::1:oidc-provider/p" || q.Has("Signature") {
+					t.Errorf("sent was %v", q)
 				}
 				w.WriteHeader(status)
 				fmt.Fprintf(w, body, q.Encode()+" "+token)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -65,13 +64,4 @@ func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), Request: r,
 	}, nil
-}
-
-// proxyFromEnvironment is http.ProxyFromEnvironment without the proxy's password in its error.
-func proxyFromEnvironment(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
-	if err != nil {
-		return nil, errors.New("the proxy named in the environment is not a URL: correct HTTPS_PROXY")
-	}
-	return u, nil
 }
