@@ -31,6 +31,8 @@ type reconciler struct {
 type made struct {
 	uid, namespaceUID types.UID
 	want              string // as it was written, empty if that was before this process
+	condition         condition
+	before            string // resource version before the condition was written: whoever sees that sees what was
 }
 
 // Reconcile implements reconcile.Reconciler. The request's name is that of a namespace.
@@ -170,8 +172,21 @@ func (r *reconciler) ensure(ctx context.Context, w *want, place types.UID) (clas
 			r.recorder.Eventf(u, nil, core.EventTypeWarning, EventPutRight, "PutRight", "%s", textPutRight)
 		}
 	}
-	r.made[k] = made{u.GetUID(), place, text}
-	return false, r.writeCondition(ctx, u, w.condition)
+	m := r.made[k]
+	if m.uid != u.GetUID() {
+		m = made{} // it is another object
+	}
+	m.uid, m.namespaceUID, m.want = u.GetUID(), place, text
+	r.made[k] = m
+	if w.condition.reason == "" || m.condition == w.condition && m.before == u.GetResourceVersion() {
+		return false, nil
+	}
+	m.condition, m.before = w.condition, u.GetResourceVersion()
+	if err := r.writeCondition(ctx, u, w.condition); err != nil {
+		return false, err
+	}
+	r.made[k] = m
+	return false, nil
 }
 
 // ours says whether an object may be written: it is marked, or it was ours before somebody took the marks off.
@@ -208,9 +223,6 @@ func (r *reconciler) remove(ctx context.Context, g removed) error {
 
 // writeCondition gives an object the condition if it has another. Others' conditions are others' by server-side apply.
 func (r *reconciler) writeCondition(ctx context.Context, u *unstructured.Unstructured, c condition) error {
-	if c.reason == "" {
-		return nil
-	}
 	next := metav1.Condition{Type: ConditionInSync, Status: metav1.ConditionFalse, Reason: c.reason, Message: c.message, LastTransitionTime: metav1.Now()}
 	if c.reason == ReasonInSync {
 		next.Status = metav1.ConditionTrue

@@ -149,9 +149,6 @@ func (l *listing) missing(witnesses []string) []string {
 
 // advance gives an authority the key that its witness names. A key that is known is never given up for one that is not.
 func (a *authority) advance(st step, witness string) {
-	if !st.keepOld {
-		a.keys = a.keys[:min(len(a.keys), 1)]
-	}
 	a.condition = inSync
 	ref, ok := st.last.witnesses[witness]
 	switch {
