@@ -19,6 +19,7 @@ func newPolicyAgentCommand() *cobra.Command {
 	var fromRegistries, pullSecrets bool
 	var policies policyFlags
 	var objects attestationFlags
+	var logins loginFlags
 	var reportNamespace string
 	var registries registryFlags
 	var logging logFlags
@@ -46,9 +47,16 @@ The agent never decides. While it or the cluster is down, everything that is kno
 				if err != nil {
 					return err
 				}
-				if hosts.Further, err = pullSecretsOf(cfg.Pods, pullSecrets); err != nil {
+				secrets, err := pullSecretsOf(cfg.Pods, pullSecrets)
+				if err != nil {
 					return err
 				}
+				temporary, done, err := logins.keychain()
+				if err != nil {
+					return err
+				}
+				defer done()
+				hosts.Further = joined(secrets, temporary)
 				reg, err := registry.New(hosts)
 				if err != nil {
 					return err
@@ -86,6 +94,7 @@ The agent never decides. While it or the cluster is down, everything that is kno
 	f.BoolVar(&pullSecrets, "pull-secrets", false, "where the node's own credentials do not suffice, use image pull secrets of pods on this node, for their images' repositories; the account must be allowed to get secrets")
 	f.StringVar(&attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	objects.add(f)
+	logins.add(f)
 	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`folder` to write for the plugin")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "`socket` on which the plugin asks for attestations")
 	f.StringVar(&cfg.PluginSocket, "plugin-socket", plugin.DefaultSocket, "the plugin's `socket`, whose metrics are served beside the agent's; empty for none")

@@ -24,6 +24,7 @@ const (
 type webhookFlags struct {
 	policies       policyFlags
 	objects        attestationFlags
+	logins         loginFlags
 	attestationDir string
 	templates      []string
 	fromRegistries bool
@@ -71,6 +72,7 @@ cluster's vital namespaces are best exempt in that configuration too.`,
 	fs.BoolVar(&f.fromRegistries, "registry", true, "fetch attestations from the registries of the images")
 	fs.StringVar(&f.attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
 	f.objects.add(fs)
+	f.logins.add(fs)
 	fs.BoolVar(&f.unsafeDryRun, "unsafe-dry-run", false, "admit images that fail all the same, with warnings and events")
 	f.registries.add(fs)
 	f.logging.add(fs)
@@ -94,6 +96,12 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 		if err != nil {
 			return err
 		}
+		temporary, done, err := f.logins.keychain()
+		if err != nil {
+			return err
+		}
+		defer done()
+		hosts.Further = joined(temporary)
 		reg, err := registry.New(hosts)
 		if err != nil {
 			return err
