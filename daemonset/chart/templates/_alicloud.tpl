@@ -51,6 +51,15 @@ mounted as files that are read again when they change.
 {{- end }}
 {{- end -}}
 
+{{/* The custom domains of ACR instances, for whatever asks about images there. */}}
+{{- define "kritis.acrHostArgs" -}}
+{{- if .Values.alicloud.enabled }}
+{{- range $host, $where := .Values.alicloud.acr.domains }}
+- {{ printf "--acr-host=%s=%s/%s" $host $where.region $where.instance | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Whose attestations agents and webhook ask the controller for. */}}
 {{- define "kritis.askControllerArg" -}}
 - --ask-controller={{ with .Values.alicloud }}{{ if and .enabled .acr.enabled }}{{ concat .acr.hosts (keys .acr.domains | sortAlpha) | join "," }}{{ end }}{{ end }}
