@@ -77,7 +77,7 @@ func newCommand() *cobra.Command {
 KritisEnforcing of Nodes, and the webhook's certificate. With --alicloud-config and --cluster-id also make objects of what
 Security Center holds for this cluster. Several may run; one at a time works.
 
-It decides nothing: while it is away, statuses are old and nothing else changes.`,
+It decides nothing: while it is away, statuses are old, and attestations that only it fetches cannot be told.`,
 		Example: `  kritis-controller
   kritis-controller --kubeconfig FILE --namespace kritis-system --webhook-certificates=false`,
 		Version: version,

@@ -1,6 +1,8 @@
 // Package controller writes what people see of policy and enforcement: the status of the three kinds, a condition of each
-// Node, and the webhook's certificate. Nothing that decides depends on it: while it is away, statuses are old and nothing
-// else changes, but a certificate that is not renewed ends after a year.
+// Node, and the webhook's certificate. It also fetches, once for all nodes, attestations that not every node shall ask for
+// (attestations.go: questions and answers; attestation_objects.go: the objects that they stand in). It decides nothing: while
+// it is away, statuses are old, those attestations cannot be told, and nothing else changes, but a certificate that is not
+// renewed ends after a year.
 //
 // It is not for the program that runs on every node: controller-runtime would be in the memory of each of its processes
 // (docs/decisions/0007-a-program-for-the-controller.md). It runs as cmd/kritis-controller, as often as wanted; one
