@@ -44,14 +44,15 @@ func newStand(t *testing.T) *stand {
 	s.server = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(newObject(kindAuthority), newObject(kindPolicy)).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+				u := o.(client.Object)
+				what := "apply " // of one object, not of whatever has the name
+				if u.GetUID() == "" {
+					what = "make "
+				}
 				if err := c.Apply(ctx, o, opts...); err != nil {
 					return err
 				}
-				u := o.(interface {
-					client.Object
-					UnstructuredContent() map[string]any
-				})
-				s.writes = append(s.writes, "apply "+u.GetName())
+				s.writes = append(s.writes, what+u.GetName())
 				return s.identify(ctx, u)
 			},
 			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
@@ -153,7 +154,7 @@ func expect(t *testing.T, what string, got []string, want ...string) {
 func TestReconcile(t *testing.T) {
 	s := newStand(t)
 	s.cloud.policy("prod", true, "qa security", "team")
-	expect(t, "made", s.sync(), "apply qa", "status qa", "apply security", "status security", "apply prod", "status prod")
+	expect(t, "made", s.sync(), "make qa", "status qa", "make security", "status security", "make prod", "status prod")
 	expect(t, "settled", s.sync())
 	expect(t, "told", s.told())
 
@@ -174,12 +175,14 @@ func TestReconcile(t *testing.T) {
 	}
 
 	check(t, s.server.Delete(t.Context(), s.get(kindPolicy, "prod")))
-	expect(t, "deleted by a user", s.reconcile(), "apply prod", "status prod")
+	expect(t, "deleted by a user", s.reconcile(), "make prod", "status prod")
 
 	s.cloud.policy("prod", false, "qa", "team")
 	expect(t, "held back", s.sync(), "status prod")
 	expect(t, "told", s.told(), ReasonHeldBack)
-	expect(t, "removed", s.sync()[0:1], "delete prod")
+	if removed := s.sync(); len(removed) != 3 || removed[0] != "delete prod" {
+		t.Errorf("removed: %q", removed)
+	}
 	if s.get(kindAuthority, "qa") != nil || s.get(kindAuthority, "security") != nil || s.get(kindPolicy, "prod") != nil {
 		t.Error("something is left")
 	}
@@ -192,7 +195,7 @@ func TestUsersObjects(t *testing.T) {
 	s.user(kindPolicy, "prod", map[string]any{"attestationAuthorityNames": []any{"mine"}})
 	s.cloud.policy("prod", true, "qa", "team")
 	authority, policy := alternativeName("qa"), alternativeName("prod")
-	expect(t, "made", s.sync(), "apply "+authority, "status "+authority, "apply "+policy, "status "+policy)
+	expect(t, "made", s.sync(), "make "+authority, "status "+authority, "make "+policy, "status "+policy)
 	expect(t, "told", s.told(), EventNameTaken, EventNameTaken)
 	if names := s.get(kindPolicy, policy).Object["spec"].(map[string]any)["attestationAuthorityNames"]; fmt.Sprint(names) != "["+authority+"]" {
 		t.Errorf("the policy means %v", names)
@@ -221,6 +224,47 @@ func TestUsersObjects(t *testing.T) {
 	}
 }
 
+// What a user put in the place of an object that has to go stays.
+func TestReplacedBeforeRemoval(t *testing.T) {
+	s := newStand(t)
+	s.cloud.policy("prod", true, "qa", "team")
+	s.sync()
+	s.cloud.policy("prod", false, "qa", "team")
+	s.engine.sync(t.Context())
+	s.engine.sync(t.Context())
+	check(t, s.server.Delete(t.Context(), s.get(kindAuthority, "qa")))
+	s.user(kindAuthority, "qa", map[string]any{"noteReference": "mine"})
+	expect(t, "removed", s.reconcile(), "delete prod")
+	if s.get(kindAuthority, "qa") == nil {
+		t.Error("the user's object is gone")
+	}
+	expect(t, "nothing more", s.reconcile())
+}
+
+// A cache that has not seen a condition yet does not make it be told again.
+func TestCacheThatLags(t *testing.T) {
+	s := newStand(t)
+	s.cloud.policy("prod", true, "qa", "team")
+	s.cloud.keyError = denied
+	s.sync()
+	s.told()
+	stale := s.get(kindAuthority, "qa")
+	delete(stale.Object, "status")
+	stale.SetResourceVersion("stale")
+	s.client = interceptor.NewClient(s.server, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, k client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if u, ok := o.(*unstructured.Unstructured); ok && k.Name == "qa" {
+				u.Object = stale.DeepCopy().Object
+				return nil
+			}
+			return c.Get(ctx, k, o, opts...)
+		},
+	})
+	expect(t, "written", s.reconcile(), "status qa")
+	expect(t, "not written again", s.reconcile())
+	expect(t, "told", s.told(), ReasonKeyUnavailable)
+}
+
 // Deleting an object confirms a removal that is held back; deleting its namespace does not.
 func TestDeletedWhileHeldBack(t *testing.T) {
 	s := newStand(t)
@@ -237,13 +281,13 @@ func TestDeletedWhileHeldBack(t *testing.T) {
 	check(t, s.server.Delete(t.Context(), &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}))
 	expect(t, "without namespace", s.sync())
 	s.namespace("team")
-	expect(t, "made again", s.reconcile(), "apply qa", "status qa", "apply prod", "status prod")
+	expect(t, "made again", s.reconcile(), "make qa", "status qa", "make prod", "status prod")
 
 	// The same, when nothing was seen in between.
 	gone()
 	check(t, s.server.Delete(t.Context(), &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}))
 	s.namespace("team")
-	expect(t, "made again", s.reconcile(), "apply qa", "status qa", "apply prod", "status prod")
+	expect(t, "made again", s.reconcile(), "make qa", "status qa", "make prod", "status prod")
 
 	check(t, s.server.Delete(t.Context(), s.get(kindPolicy, "prod")))
 	expect(t, "confirmed", s.reconcile(), "delete qa")
