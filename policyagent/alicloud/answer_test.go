@@ -310,6 +310,33 @@ func TestOccurrenceShapes(t *testing.T) {
 	}
 }
 
+// Container Registry says in the answer itself whether it is one.
+func TestNoSuccess(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer string
+		kind   Kind
+	}{
+		"no code":            {`{"IsSuccess":false,"TotalCount":0,"Instances":[]}`, Unavailable},
+		"as a text":          {`{"IsSuccess":"false","TotalCount":0,"Instances":[]}`, Unavailable},
+		"neither":            {`{"IsSuccess":"perhaps","TotalCount":0,"Instances":[]}`, Unavailable},
+		"code":               {`{"Code":"INSTANCE_NOT_EXIST","TotalCount":0,"Instances":[]}`, NotFound},
+		"code as a number":   {`{"Code":7,"TotalCount":0,"Instances":[]}`, Unavailable},
+		"code and no answer": {`{"Code":"NoPermission","IsSuccess":true}`, Denied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			if test.kind == Unavailable {
+				ctx = within(t, 500*time.Millisecond) // it is tried again
+			}
+			got, err := newClient(t, newCloud(t, map[string]string{"ListInstance": test.answer}).config(t)).Instances(ctx, "cn-hangzhou")
+			wantKind(t, err, test.kind, "ListInstance", "")
+			if got != nil {
+				t.Error(got)
+			}
+		})
+	}
+}
+
 // The raw answer can be shown to others.
 func TestRawOccurrences(t *testing.T) {
 	answer := fmt.Sprintf(`{"Code":"success","Account":"1234567890123456","Arn":"acs:kms:cn-hangzhou:1234567890123456:key/key-abc","SecurityToken":"abc","tempPassword":"a\"b","AccessKeyID":12345,"echo":%q,"Strange":[{"Kept":true}]}`, testSecret)

@@ -108,7 +108,7 @@ func TestParseKeyReference(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"", "abc", "key-", "key-a b", "alias/", "alias/a?b", "key-abc?version=", "key-abc?version=a/b", "key-abc?other=x", "acs:kms:cn-shanghai", "acs:kms:EVIL.example:1:key/key-abc",
-		"acs:kms:cn-shanghai:1:secret/x", "acs:ram::1:role/x", "key/key-abc", "key-abc\n", strings.Repeat("key-a", 100)} {
+		"acs:kms:cn-shanghai:1:secret/x", "acs:ram::1:role/x", "key/key-abc", "key-abc\n", "1234abcd", uuid + "0", "1234abcd-12ab-34cd-56ef-12345678ABCG", "1234abcd012ab034cd056ef012345678ABCD", strings.Repeat("key-a", 100)} {
 		if got, err := ParseKeyReference(in); err == nil || got != (KeyReference{}) || len(err.Error()) > 1000 {
 			t.Errorf("%q: %+v, %v", in, got, err)
 		}
