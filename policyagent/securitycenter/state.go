@@ -114,7 +114,8 @@ func (p *policy) advance(st step, ns, name string) bool {
 	earlier, was := st.before.rule(ns, name)
 	var extra []string
 	for _, w := range p.witnesses {
-		if !slices.Contains(wanted, w) && !(st.agreed() && was && !slices.Contains(earlier, w)) {
+		left := st.agreed() && was && !slices.Contains(earlier, w)
+		if !slices.Contains(wanted, w) && !left {
 			extra = append(extra, w)
 		}
 	}
