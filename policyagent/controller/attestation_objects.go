@@ -126,7 +126,7 @@ func statementIDs(e metav1.ManagedFieldsEntry) []string {
 			Statements map[string]json.RawMessage `json:"f:statements"`
 		} `json:"f:spec"`
 	}
-	if e.FieldsV1 == nil || json.Unmarshal(e.FieldsV1.Raw, &tree) != nil {
+	if e.FieldsV1 == nil || json.Unmarshal(e.FieldsV1.GetRawBytes(), &tree) != nil {
 		return nil
 	}
 	var ids []string

@@ -52,7 +52,7 @@ func TestPause(t *testing.T) {
 // Whose statements are whose is read from what the API server writes.
 func TestOwners(t *testing.T) {
 	fields := func(manager, tree string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, Operation: "Apply", FieldsV1: &metav1.FieldsV1{Raw: []byte(tree)}}
+		return metav1.ManagedFieldsEntry{Manager: manager, Operation: "Apply", FieldsV1: metav1.NewFieldsV1(tree)}
 	}
 	const some = `{"f:spec":{"f:statements":{"k:{\"id\":\"0123456789abcdef\"}":{".":{},"f:id":{}},"k:{\"id\":\"fedcba9876543210\"}":{".":{}}}}}`
 	ours := v1beta1.FetcherFor("r")

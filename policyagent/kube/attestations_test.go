@@ -81,7 +81,7 @@ func (q *questions) serve(w http.ResponseWriter, req *http.Request) bool {
 	switch {
 	case req.Method == http.MethodGet && req.URL.Path == kind+"/"+name:
 		if q.gets++; q.object == nil {
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"details":{"name":%q}}`, name)
 			return true
 		}
@@ -323,9 +323,12 @@ func TestAttestationsFailures(t *testing.T) {
 			}
 			return req.Method == http.MethodPatch
 		}, "Too many", "", false},
-		"away":     {func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) }, "reading Attestation", "reading Attestation", true},
-		"starting": {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true }, "reading Attestation", "reading Attestation", true},
-		"garbage":  {func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "<html>"); return true }, "it cannot be read: correct it, or delete it", "it cannot be read", false},
+		"away": {func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) }, "reading Attestation", "reading Attestation", true},
+		"starting": {func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}, "reading Attestation", "reading Attestation", true},
+		"garbage": {func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "<html>"); return true }, "it cannot be read: correct it, or delete it", "it cannot be read", false},
 		"another kind": {func(w http.ResponseWriter, _ *http.Request) bool {
 			fmt.Fprint(w, `{"kind":"Pod","metadata":{}}`)
 			return true

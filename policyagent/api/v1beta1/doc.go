@@ -1,4 +1,5 @@
-// Package v1beta1 holds the three kinds of kritis.grafeas.io/v1beta1: AttestationAuthority, GenericAttestationPolicy and
+// Package v1beta1 holds the kinds of kritis.grafeas.io/v1beta1. Attestation is ours: signed statements about a digest, and
+// questions for more (attestation.go, statement.go). The other three are policy: AttestationAuthority, GenericAttestationPolicy and
 // AdmissionAllowlist, in both forms that exist in the wild: that of grafeas/kritis ("upstream") and that of Alibaba
 // Cloud's kritis-validation-hook ("ACK"). Manifests of either work unchanged. What is added is optional: dryRun and
 // tagPolicy of a policy, repositoryBound and algorithm of an authority, expires and reason of a pattern.

@@ -78,6 +78,7 @@ func (k *Keychain) DockerConfigs(ctx context.Context, repository string) ([][]by
 		Username string `json:"username"`
 		Password string `json:"password"`
 	}
+	//nolint:gosec // it is for the registry client, which asked for a login
 	config, err := json.Marshal(map[string]map[string]auth{"auths": {host: {login.User, login.Password}}})
 	if err != nil {
 		return nil, errors.New("a login at ACR cannot be encoded: is it text?")

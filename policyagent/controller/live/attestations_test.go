@@ -302,7 +302,7 @@ func testFailing(t *testing.T, c *cloud, n attestations.Source) {
 	check(t, cluster.Await(t.Context(), "the next try", func(context.Context) error {
 		got, err := payloads(t.Context(), n, repository, d)
 		if err == nil || got != "partial second part" && got != "second part partial" {
-			return fmt.Errorf("%q, %v", got, err)
+			return fmt.Errorf("%q, %w", got, err)
 		}
 		return nil
 	}))
@@ -383,7 +383,7 @@ func testExpired(t *testing.T, kube *kubernetes.Cluster, c *cloud) {
 			return errors.New("the object that nobody asks for is there")
 		}
 		if got, err := kube.KubectlOutput(ctx, "get", "attestation", beside, "--output", "jsonpath={.spec.wanted[*].repository}{.spec.statements[*].id}"); err != nil || got != "0123456789abcdef" {
-			return fmt.Errorf("%s, %v", got, err)
+			return fmt.Errorf("%s, %w", got, err)
 		}
 		return nil
 	}))
