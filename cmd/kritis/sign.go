@@ -51,7 +51,7 @@ a USB stick. If the image is named by digest, its registry is not asked.`,
 				return signObject(cmd.Context(), cmd.OutOrStdout(), reg, key, args[0])
 			}
 			if err := out.check(); err != nil {
-				return err
+				return fmt.Errorf("%w, or yaml", err)
 			}
 			reg.useDefaults()
 			s, err := sign(cmd.Context(), reg, key, args[0])
