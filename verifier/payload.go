@@ -102,7 +102,7 @@ func checkPayload(payload []byte, wantType, repository string, digest Digest) *f
 		if err != nil {
 			return &failure{checkRepository, whyRepositoryForm}
 		}
-		if normal != repository {
+		if !sameRepository(normal, repository) {
 			return &failure{checkRepository, why(whyRepository, normal)}
 		}
 	}
