@@ -27,10 +27,13 @@ func (s *suite) testRotation(t *testing.T, signed string) {
 	s.awaitDenied(t, "default", signed)
 	s.awaitAdmitted(t, "default", again)
 
+	// Keys are looked at rarely: here more often.
+	check(t, s.Upgrade(ctx, s.values(), site.Values{"controller": site.Values{"extraArgs": []any{"--key-refresh=5s"}}}))
 	check(t, s.cloud.SetKeyState(region, s.key.ID, alicloudtest.Disabled))
-	check(t, s.Upgrade(ctx, s.values())) // keys are looked at rarely; a start looks
+	s.condition(t, "default", "attestationauthority/"+witness, "KeyDisabled")
 	s.awaitAdmitted(t, "default", again)
 	check(t, s.cloud.SetKeyState(region, s.key.ID, alicloudtest.Enabled))
+	s.condition(t, "default", "attestationauthority/"+witness, "InSync")
 }
 
 // testKMSKey signs with a key that never leaves KMS, from a workstation, and asks KMS about it.

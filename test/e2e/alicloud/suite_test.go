@@ -209,7 +209,7 @@ func (s *suite) awaitAdmitted(t *testing.T, namespace, image string) {
 // condition waits until an object's condition InSync has a reason, and a message with all of the words.
 func (s *suite) condition(t *testing.T, namespace, object, reason string, words ...string) {
 	t.Helper()
-	check(t, cluster.Await(t.Context(), object+" to be "+reason, func(ctx context.Context) error {
+	is := func(ctx context.Context) error {
 		text, err := s.KubectlOutput(ctx, "--namespace", namespace, "get", object, "--output",
 			`jsonpath={.status.conditions[?(@.type=="InSync")].reason}: {.status.conditions[?(@.type=="InSync")].message}`)
 		if err != nil {
@@ -225,5 +225,9 @@ func (s *suite) condition(t *testing.T, namespace, object, reason string, words 
 			return errors.New("it is " + text)
 		}
 		return nil
-	}))
+	}
+	// An outage shows after three intervals, and what hangs takes its time besides.
+	if err := cluster.Await(t.Context(), object+" to be "+reason, is); err != nil {
+		check(t, cluster.Await(t.Context(), object+" to be "+reason, is))
+	}
 }
