@@ -18,10 +18,10 @@ func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		"nodestate":             {us + "verifier", us + "policyagent/nodestate/durable"},
 		"nodestate/durable":     {},
-		"api/v1beta1":           {us + "verifier", "k8s.io/apimachinery/pkg"},
+		"api/v1beta1":           {us + "verifier", us + "policyagent/attestations/statement", "k8s.io/apimachinery/pkg"},
 		"policydir":             {us + "verifier", us + "policyagent/api/v1beta1", "k8s.io/apimachinery/pkg/apis/meta/v1", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"},
 		"attestations":          {us + "verifier"},
-		"attestations/folder":   {us + "verifier", us + "policyagent/attestations"},
+		"attestations/folder":   {us + "verifier", us + "policyagent/attestations", us + "policyagent/attestations/statement"},
 		"attestations/registry": {us + "verifier", us + "policyagent/attestations", "github.com/google/go-containerregistry", "sigs.k8s.io/yaml"},
 		// The SDK is a client of every service of its cloud; only what signs a request is used.
 		"alicloud": {"github.com/aliyun/alibaba-cloud-sdk-go/sdk", "github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials",
@@ -30,7 +30,7 @@ func TestImports(t *testing.T) {
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_model/go", "github.com/prometheus/common/expfmt", "github.com/prometheus/common/model",
 			"golang.org/x/net/netutil"},
 		// Neither controller-runtime nor k8s.io/api: they would be in the memory of every agent, and of every plugin.
-		"kube": {us + "verifier", us + "policyagent", us + "policyagent/nodestate", us + "policyagent/nodereport", us + "policyagent/api/v1beta1", "github.com/hashicorp/golang-lru/v2", "k8s.io/apimachinery/pkg",
+		"kube": {us + "verifier", us + "policyagent", us + "policyagent/attestations", us + "policyagent/nodestate", us + "policyagent/nodereport", us + "policyagent/api/v1beta1", us + "policyagent/attestations", us + "policyagent/attestations/statement", "github.com/hashicorp/golang-lru/v2", "k8s.io/apimachinery/pkg",
 			"k8s.io/client-go/rest", "k8s.io/client-go/tools/cache", "k8s.io/client-go/tools/clientcmd", "k8s.io/klog/v2", "github.com/go-logr/logr",
 			"sigs.k8s.io/json", "github.com/prometheus/client_golang/prometheus"},
 	}

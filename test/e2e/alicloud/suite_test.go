@@ -153,9 +153,10 @@ func (s *suite) push(t *testing.T, repository string) string {
 func (s *suite) pushSigned(t *testing.T, repository string) string {
 	t.Helper()
 	reference := s.push(t, signedIn+"/"+repository)
+	_, digest, _ := strings.Cut(reference, "@")
 	check(t, cluster.Await(t.Context(), "the signature rule to sign", func(context.Context) error {
 		for _, o := range s.cloud.Occurrences(s.instance.ID) {
-			if strings.HasSuffix(o.ResourceURI, reference[strings.Index(reference, "@"):]) {
+			if strings.HasSuffix(o.ResourceURI, "@"+digest) {
 				return nil
 			}
 		}
