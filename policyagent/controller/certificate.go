@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"time"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
@@ -70,7 +71,7 @@ func (i *issuer) renew(old chain, now time.Time) (next chain, why string, err er
 			return chain{}, "", fmt.Errorf("making the webhook's authority: %w", failure)
 		}
 		next, failure := i.sign(authority, now)
-		return next, "authority: " + oneLine(err.Error()), failure
+		return next, "authority: " + v1beta1.Message(err.Error()), failure
 	}
 	ok, err := rotator.ValidCert(old.caCert, old.cert, old.key, i.maker.DNSName, i.maker.ExtKeyUsages, at)
 	if ok {
@@ -81,7 +82,7 @@ func (i *issuer) renew(old chain, now time.Time) (next chain, why string, err er
 		return chain{}, "", failure
 	}
 	next, failure = i.sign(authority, now)
-	return next, "certificate: " + oneLine(err.Error()), failure
+	return next, "certificate: " + v1beta1.Message(err.Error()), failure
 }
 
 func (i *issuer) sign(authority *rotator.KeyPairArtifacts, now time.Time) (chain, error) {

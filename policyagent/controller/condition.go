@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
 	"time"
 	"unicode"
@@ -11,9 +12,6 @@ import (
 
 	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 )
-
-// maxMessage bounds a condition's message, in bytes. It is an event's note too, which may have 1 KiB.
-const maxMessage = 900
 
 // modeUnreadable is a mode of metrics only.
 const modeUnreadable = "unreadable"
@@ -43,7 +41,7 @@ func judgeNode(node string, lease *coordination.Lease, fresh bool) (core.NodeCon
 			return c, report.Mode
 		}
 	}
-	c.Reason, c.Message = ReasonUnreadable, oneLine(fmt.Sprintf(textUnreadable, err))
+	c.Reason, c.Message = ReasonUnreadable, v1beta1.Message(fmt.Sprintf(textUnreadable, err))
 	return c, modeUnreadable
 }
 
@@ -72,25 +70,8 @@ func judgeReport(c core.NodeCondition, r nodereport.Report) (core.NodeCondition,
 	if len(gaps) > 0 {
 		c.Message += ": " + strings.Join(gaps, "; ")
 	}
-	c.Message = oneLine(c.Message)
+	c.Message = v1beta1.Message(c.Message)
 	return c, nil
-}
-
-// oneLine bounds a text, and keeps out what would break a line or a terminal.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	if len(s) > maxMessage {
-		s = strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
-	}
-	return s
 }
 
 func brief(s string) string {

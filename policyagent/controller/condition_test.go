@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestJudgeNode(t *testing.T) {
 	long := []nodereport.Gap{{Text: strings.Repeat("ä", 2000)}}
 	for _, r := range []nodereport.Report{{Node: "n", Mode: "best effort", Gaps: long}, {Node: "n", Mode: strings.Repeat("ä", 3000)}, {Node: strings.Repeat("ä", 3000), Mode: "enforcing"}} {
 		got, mode := judgeNode("n", testLease(t, r, at), true)
-		if len(got.Message) > maxMessage || !utf8.ValidString(got.Message) || got.Status == core.ConditionTrue || len(mode) > 20 {
+		if len(got.Message) > v1beta1.MaxMessage || !utf8.ValidString(got.Message) || got.Status == core.ConditionTrue || len(mode) > 20 {
 			t.Errorf("%d bytes: %s %s", len(got.Message), mode, got.Message)
 		}
 	}

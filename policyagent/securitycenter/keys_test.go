@@ -61,7 +61,7 @@ func TestKeyThatCannotBeHad(t *testing.T) {
 					t.Errorf("%q", got)
 				}
 				got := reason(t, e, "team", kindAuthority, "qa")
-				if got.reason != tc.reason || got.message != oneLine(tc.text)+textNoKey && !strings.Contains(got.message, tc.text+textNoKey) {
+				if got.reason != tc.reason || got.message != v1beta1.Message(tc.text)+textNoKey && !strings.Contains(got.message, tc.text+textNoKey) {
 					t.Errorf("%+v", got)
 				}
 				before := c.asked[alicloud.KeyReference{ID: "key-1", Version: "v1"}]

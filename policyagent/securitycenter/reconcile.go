@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -203,7 +204,7 @@ func (r *reconciler) tellClash(ctx context.Context, u *unstructured.Unstructured
 	r.engine.metrics.clashes.Inc()
 	r.engine.Log.WarnContext(ctx, "a user's object has the name of one from Security Center", "kind", w.kind, "object", w.namespace+"/"+w.name, "instead", alternativeName(w.cloud))
 	r.recorder.Eventf(u, nil, core.EventTypeWarning, EventNameTaken, "NameTaken", "%s",
-		oneLine(fmt.Sprintf(textNameTaken, what, brief(w.cloud), alternativeName(w.cloud))))
+		v1beta1.Message(fmt.Sprintf(textNameTaken, what, brief(w.cloud), alternativeName(w.cloud))))
 }
 
 // remove deletes an object if it is ours.

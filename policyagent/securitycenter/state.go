@@ -2,6 +2,7 @@ package securitycenter
 
 import (
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"maps"
 	"slices"
 
@@ -154,7 +155,7 @@ func (a *authority) advance(st step, witness string) {
 	ref, ok := st.last.witnesses[witness]
 	switch {
 	case st.last.unreadable[witness] != nil:
-		a.condition = condition{ReasonKeyUnfit, withKnown(a, oneLine(st.last.unreadable[witness].Error()))}
+		a.condition = condition{ReasonKeyUnfit, withKnown(a, v1beta1.Message(st.last.unreadable[witness].Error()))}
 		return
 	case !ok:
 		a.condition = condition{ReasonWitnessMissing, withKnown(a, fmt.Sprintf(textMissing, list([]string{witness})))}

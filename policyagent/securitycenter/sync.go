@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -184,7 +185,7 @@ func (e *engine) failed(ctx context.Context, err error) {
 		return // this process ends
 	}
 	var cloud *alicloud.Error
-	text := oneLine(err.Error())
+	text := v1beta1.Message(err.Error())
 	if errors.As(err, &cloud) {
 		text = stable(cloud)
 	}

@@ -2,8 +2,8 @@ package securitycenter
 
 import (
 	"fmt"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
-	"unicode"
 
 	"github.com/kritis-node/kritis-node/policyagent/alicloud"
 )
@@ -60,9 +60,6 @@ const (
 	textPutRight  = "somebody had changed this object, which comes from Security Center: it was put right; change it there, or make an object of your own"
 )
 
-// maxMessage bounds a condition's message, in bytes. It is an event's note too, which may have 1 KiB.
-const maxMessage = 900
-
 // condition is the condition InSync of an object. The zero value says nothing, and is not written.
 type condition struct{ reason, message string }
 
@@ -76,7 +73,7 @@ func held(st step, text, ns string) condition {
 			text += fmt.Sprintf(textByHand, ns)
 		}
 	}
-	return condition{ReasonHeldBack, oneLine(text)}
+	return condition{ReasonHeldBack, v1beta1.Message(text)}
 }
 
 // condition says what is wrong with a key, if something is.
@@ -109,7 +106,7 @@ func stable(e *alicloud.Error) string {
 	if e.Code != "" {
 		s += " (" + e.Code + ")"
 	}
-	return oneLine(s)
+	return v1beta1.Message(s)
 }
 
 // list names up to 10.
@@ -123,21 +120,4 @@ func list(names []string) string {
 		quoted = append(quoted, fmt.Sprintf("%q", brief(n)))
 	}
 	return strings.Join(quoted, ", ")
-}
-
-// oneLine bounds a text, and keeps out what would break a line or a terminal.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	if len(s) > maxMessage {
-		s = strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
-	}
-	return s
 }

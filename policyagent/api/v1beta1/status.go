@@ -3,6 +3,7 @@ package v1beta1
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,6 +19,26 @@ const (
 
 // maxConditionMessage is what the API server accepts, in bytes.
 const maxConditionMessage = 32 << 10
+
+// MaxMessage bounds the text of Message, in bytes. It may be an event's note, which may have 1 KiB.
+const MaxMessage = 900
+
+// Message puts a text from elsewhere on one line for conditions and events, and keeps out what a terminal would obey.
+func Message(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	if len(s) > MaxMessage {
+		s = strings.ToValidUTF8(s[:MaxMessage-len("…")], "") + "…"
+	}
+	return s
+}
 
 // AuthorityStatus is what became of an authority.
 type AuthorityStatus struct {
