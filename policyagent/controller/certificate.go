@@ -7,10 +7,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"time"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
+
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 )
 
 // Keys of the Secret. tls.crt and tls.key are what the webhook needs; ca.key is nothing for it.

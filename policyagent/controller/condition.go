@@ -2,14 +2,13 @@ package controller
 
 import (
 	"fmt"
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
 	"time"
-	"unicode"
 
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 )
 

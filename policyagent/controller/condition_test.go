@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 )
 

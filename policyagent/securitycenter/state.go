@@ -2,11 +2,11 @@ package securitycenter
 
 import (
 	"fmt"
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"maps"
 	"slices"
 
 	"github.com/kritis-node/kritis-node/policyagent/alicloud"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kritis-node/kritis-node/policyagent/alicloud"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 )
 
 const (

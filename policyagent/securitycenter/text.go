@@ -2,10 +2,10 @@ package securitycenter
 
 import (
 	"fmt"
-	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 	"strings"
 
 	"github.com/kritis-node/kritis-node/policyagent/alicloud"
+	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
 )
 
 // ConditionInSync is the type of the condition of objects that this package makes. Its last transition says since when.
