@@ -12,7 +12,12 @@ import (
 // cloud starts an emulator that knows one user, whose keys are in the environment, and returns the file that says how it is reached.
 func cloud(t *testing.T, allow ...string) (*alicloudtest.Emulator, string) {
 	t.Helper()
-	e, err := alicloudtest.Start(alicloudtest.Options{})
+	return cloudWith(t, alicloudtest.Options{}, allow...)
+}
+
+func cloudWith(t *testing.T, o alicloudtest.Options, allow ...string) (*alicloudtest.Emulator, string) {
+	t.Helper()
+	e, err := alicloudtest.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,8 +35,8 @@ func newExplainCommand(p program) *cobra.Command {
 		Long: `Say of an image what would be decided on it now: each policy, each authority, each attestation that was found, and which
 check it passed or not. Nothing is started.
 
-On a node the plugin is asked, which knows the content that is there. With a kubeconfig the policies of the cluster are taken
-and registries are asked, and the image may be those of an object: pod/NAME, deploy/NAME, and other kinds with a pod template
+On a node the plugin is asked, which knows the content that is there. With a kubeconfig the policies of the cluster are taken,
+registries and the cluster's objects of kind Attestation are asked, and the image may be those of an object: pod/NAME, deploy/NAME, and other kinds with a pod template
 (KIND.GROUP/NAME). Of a pod its node's own words are shown, too. What a node's floor demands besides is known if it is named
 with --floor.
 
@@ -128,11 +128,11 @@ func explainImage(ctx context.Context, out io.Writer, f explainFlags, server *ku
 	}
 	// Who may not read nodes gets the answer for this machine's platform, and is told which.
 	platforms, _ := workstation.Platforms(ctx, server, "")
-	a, err := judgeImage(ctx, f.judge, policies.Document, platforms, namespace, image)
+	a, err := judgeImage(ctx, f.judge, grounds{policies: policies.Document, platforms: platforms, server: server}, namespace, image)
 	if err != nil {
 		return err
 	}
-	a.Notes = policyNotes(policies)
+	a.Notes = append(policyNotes(policies), a.Notes...)
 	if err := f.out.print(out, a, a.table); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func explainObject(ctx context.Context, out io.Writer, f explainFlags, server *k
 		return err
 	}
 	platforms, _ := workstation.Platforms(ctx, server, e.Node)
-	j, err := newJudge(f.judge, policies.Document, platforms)
+	j, err := newJudge(f.judge, grounds{policies: policies.Document, platforms: platforms, server: server})
 	if err != nil {
 		return err
 	}

@@ -60,9 +60,12 @@ type attestationFlags struct {
 	asked []string
 }
 
+// askedOfController are the registries about whose images nodes ask the controller unless they are told otherwise.
+func askedOfController() []string { return []string{"*.cr.aliyuncs.com"} }
+
 func (a *attestationFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&a.read, "cluster-attestations", true, "in a cluster, take attestations from its objects of kind Attestation too")
-	f.StringSliceVar(&a.asked, "ask-controller", []string{"*.cr.aliyuncs.com"}, "`hosts` of registries about whose images the controller is asked, through such an object: it fetches what nodes may not; \"*.\" at the beginning stands for any name")
+	f.StringSliceVar(&a.asked, "ask-controller", askedOfController(), "`hosts` of registries about whose images the controller is asked, through such an object: it fetches what nodes may not; \"*.\" at the beginning stands for any name")
 }
 
 // source returns the cluster's objects, nil without a cluster or if they are not wanted.

@@ -42,6 +42,11 @@ The agent never decides. While it or the cluster is down, everything that is kno
 			if cfg.Policies, cfg.Pods, err = policies.sources(); err != nil {
 				return err
 			}
+			asked, err := logins.open()
+			if err != nil {
+				return err
+			}
+			defer asked.Close()
 			if fromRegistries {
 				hosts, err := registries.config()
 				if err != nil {
@@ -51,12 +56,7 @@ The agent never decides. While it or the cluster is down, everything that is kno
 				if err != nil {
 					return err
 				}
-				temporary, done, err := logins.keychain()
-				if err != nil {
-					return err
-				}
-				defer done()
-				hosts.Further = joined(secrets, temporary)
+				hosts.Further = joined(secrets, asked.keychain())
 				reg, err := registry.New(hosts)
 				if err != nil {
 					return err
@@ -70,6 +70,14 @@ The agent never decides. While it or the cluster is down, everything that is kno
 					return err
 				}
 				cfg.Sources = append(cfg.Sources, dir)
+			}
+			if asked != nil && policies.dir != "" {
+				// Without a cluster there is no controller that asks for all nodes.
+				kept, err := asked.attestations(nil)
+				if err != nil {
+					return err
+				}
+				cfg.Sources = append(cfg.Sources, kept)
 			}
 			if kept, err := objects.source(&policies); err != nil {
 				return err

@@ -14,12 +14,13 @@ import (
 // remoteFlags say whether KMS is asked about signatures that count.
 type remoteFlags struct {
 	wanted bool
-	cloud  cloudFlags
+	cloud  *cloudFlags
 }
 
-func (r *remoteFlags) add(f *pflag.FlagSet) {
+// add adds the flags to those that say how the cloud is reached.
+func (r *remoteFlags) add(f *pflag.FlagSet, cloud *cloudFlags) {
+	r.cloud = cloud
 	f.BoolVar(&r.wanted, "remote", false, "ask Alibaba Cloud KMS about the signatures that count, too")
-	r.cloud.add(f)
 }
 
 // record returns what remembers attestations, if they are asked about.

@@ -22,12 +22,16 @@ func newVerifyCommand(p program) *cobra.Command {
 	var cluster *clusterFlags
 	var policyDir, namespace string
 	var remote remoteFlags
+	var logins loginFlags
 	cmd := &cobra.Command{
 		Use:   "verify REFERENCE -n NAMESPACE",
 		Short: "decide on an image off the node, by the policies of a folder or of a cluster",
 		Long: `Decide as a node would that has these policies and runs what the registry holds now. In a pipeline this tells before a
 rollout what a node will say. The policies are those of a folder (--policy-dir) or of a cluster (--kubeconfig, --context).
 What a node's floor demands besides is known if it is named with --floor.
+
+Attestations are those in the image's registry; of a cluster, its objects of kind Attestation, too; with --policy-dir and
+--alicloud-config, those that Alibaba Cloud's Container Registry keeps (experimental).
 
 Signatures are verified here. With --remote Alibaba Cloud KMS is asked too whether they are its keys'; the answer counts only
 against an image.
@@ -42,7 +46,12 @@ Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
 			f.recorded = remote.record()
-			a, err := verify(ctx, f, cluster, policyDir, namespace, args[0])
+			account, err := logins.open()
+			if err != nil {
+				return err
+			}
+			defer account.Close()
+			a, err := verify(ctx, f, cluster, account, policyDir, namespace, args[0])
 			if err == nil {
 				err = remote.check(ctx, &a, f.recorded)
 			}
@@ -60,12 +69,13 @@ Exit codes: 0 allowed, 1 denied, 2 could not tell or misuse.`,
 	fs.StringVarP(&namespace, "namespace", "n", "", "`namespace` that the image would run in; default: the context's, or default")
 	cluster = newClusterFlags(cmd, p.kubectl)
 	f.add(fs)
-	remote.add(fs)
+	logins.add(fs)
+	remote.add(fs, &logins.cloud)
 	out.add(cmd)
 	return cmd
 }
 
-func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, policyDir, namespace, image string) (answer, error) {
+func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, account *account, policyDir, namespace, image string) (answer, error) {
 	if policyDir != "" {
 		if cluster.flagged() {
 			return answer{}, errors.New("policy comes from one place: name either --policy-dir or a cluster")
@@ -74,7 +84,7 @@ func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, policyDir,
 		if err != nil {
 			return answer{}, err
 		}
-		return judgeImage(ctx, f, document, nil, cmp.Or(namespace, "default"), image)
+		return judgeImage(ctx, f, grounds{policies: document, account: account}, cmp.Or(namespace, "default"), image)
 	}
 	if !cluster.named() {
 		return answer{}, errors.New("no policies to decide by: name a folder with --policy-dir, or a cluster with --kubeconfig or --context")
@@ -90,8 +100,8 @@ func verify(ctx context.Context, f judgeFlags, cluster *clusterFlags, policyDir,
 	}
 	// Who may not list nodes gets the answer for this machine's platform, and is told which.
 	platforms, _ := workstation.Platforms(ctx, server, "")
-	a, err := judgeImage(ctx, f, policies.Document, platforms, namespace, image)
-	a.Notes = policyNotes(policies)
+	a, err := judgeImage(ctx, f, grounds{policies.Document, platforms, server, account}, namespace, image)
+	a.Notes = append(policyNotes(policies), a.Notes...)
 	return a, err
 }
 

@@ -91,17 +91,17 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 		}
 		cfg.Templates = append(cfg.Templates, t)
 	}
+	asked, err := f.logins.open()
+	if err != nil {
+		return err
+	}
+	defer asked.Close()
 	if f.fromRegistries {
 		hosts, err := f.registries.config()
 		if err != nil {
 			return err
 		}
-		temporary, done, err := f.logins.keychain()
-		if err != nil {
-			return err
-		}
-		defer done()
-		hosts.Further = joined(temporary)
+		hosts.Further = joined(asked.keychain())
 		reg, err := registry.New(hosts)
 		if err != nil {
 			return err
@@ -115,6 +115,13 @@ func runWebhook(ctx context.Context, cfg webhook.Config, f webhookFlags, errOut 
 			return err
 		}
 		cfg.Sources = append(cfg.Sources, dir)
+	}
+	if asked != nil && f.policies.dir != "" {
+		kept, err := asked.attestations(nil)
+		if err != nil {
+			return err
+		}
+		cfg.Sources = append(cfg.Sources, kept)
 	}
 	if kept, err := f.objects.source(&f.policies); err != nil {
 		return err
