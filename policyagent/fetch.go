@@ -63,7 +63,8 @@ func (a *Agent) Fetch(ctx context.Context, r nodestate.FetchRequest) (nodestate.
 			a.status.count(func(c *nodestate.FetchCounts) { c.Fresh++ })
 			continue
 		}
-		f, joined, err := a.pool.start(k)
+		// Of what there is no record nobody can say that it did not suffice: r may be about other digests too.
+		f, joined, err := a.pool.start(k, r.Again && err == nil)
 		switch {
 		case err != nil:
 			a.status.count(func(c *nodestate.FetchCounts) { c.Dropped++ })

@@ -228,3 +228,58 @@ func TestDamagedRecordsAreFetchedAgain(t *testing.T) {
 		}
 	})
 }
+
+// The sources are told that a record did not suffice if the plugin says so, and in no other case.
+func TestWhatDidNotSuffice(t *testing.T) {
+	for name, c := range map[string]struct {
+		payloads []string
+		failure  string
+		again    bool
+		want     bool
+	}{
+		"some, not enough":                 {[]string{"p"}, "", true, true},
+		"none":                             {nil, "", true, true},
+		"failed":                           {nil, "503", true, true},
+		"none, and who asks does not know": {nil, "", false, false},
+		"failed, the same":                 {nil, "503", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fixture) {
+				f.source.gives(c.failure, c.payloads...)
+				var told []bool
+				give := f.source.give
+				f.source.give = func(ctx context.Context, k key) ([]verifier.Attestation, error) {
+					told = append(told, attestations.IsInsufficient(ctx))
+					return give(ctx, k)
+				}
+				f.ask(t, true) // without a record: it may be another digest that did not suffice
+				time.Sleep(settledFor)
+				f.ask(t, c.again)
+				if fmt.Sprint(told) != fmt.Sprint([]bool{false, c.want}) {
+					t.Errorf("told %v", told)
+				}
+			})
+		})
+	}
+}
+
+// What is fetched again in the background sufficed.
+func TestRefreshSays(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.source.gives("", "p")
+		f.ask(t, false)
+		time.Sleep(refreshAfter)
+		give := f.source.give
+		f.source.give = func(ctx context.Context, k key) ([]verifier.Attestation, error) {
+			if attestations.IsInsufficient(ctx) {
+				t.Error("a refresh said that what is known does not suffice")
+			}
+			return give(ctx, k)
+		}
+		f.ask(t, false)
+		synctest.Wait()
+		if f.source.count() != 2 {
+			t.Errorf("asked %d times", f.source.count())
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
@@ -48,6 +49,8 @@ type flight struct {
 	// done is closed when the record is written. failures may be read then.
 	done     chan struct{}
 	failures []string
+	// insufficient: what is known did not suffice for one of the callers. Under the pool's lock.
+	insufficient bool
 }
 
 func (f *flight) end(failures ...string) {
@@ -92,11 +95,13 @@ func (p *pool) run(ctx context.Context) error {
 	return nil
 }
 
-// start begins a fetch, or joins the one of the same key.
-func (p *pool) start(k key) (f *flight, joined bool, err error) {
+// start begins a fetch, or joins the one of the same key. With insufficient the sources are told that what is known did not
+// suffice; they are not if the fetch runs already.
+func (p *pool) start(k key, insufficient bool) (f *flight, joined bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if f, ok := p.flights[k]; ok {
+		f.insufficient = f.insufficient || insufficient
 		return f, true, nil
 	}
 	if p.stopped {
@@ -114,7 +119,7 @@ func (p *pool) start(k key) (f *flight, joined bool, err error) {
 	if waiting >= maxQueuedPerHost {
 		return nil, false, errHostQueue
 	}
-	f = &flight{key: k, done: make(chan struct{})}
+	f = &flight{key: k, done: make(chan struct{}), insufficient: insufficient}
 	p.flights[k] = f
 	p.queue = append(p.queue, f)
 	p.schedule()
@@ -143,6 +148,12 @@ func (p *pool) schedule() {
 func (p *pool) fly(f *flight) {
 	ctx, cancel := context.WithTimeout(p.ctx, fetchTimeout)
 	defer cancel()
+	p.mu.Lock()
+	insufficient := f.insufficient
+	p.mu.Unlock()
+	if insufficient {
+		ctx = attestations.Insufficient(ctx)
+	}
 	failures := p.fetch(ctx, f.key)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -66,15 +67,15 @@ func image(host string, i int) key { return key{fmt.Sprintf("%s/app%d", host, i)
 
 func TestOneFlightPerImage(t *testing.T) {
 	pools(t, func(t *testing.T, p *pool, g *gate) {
-		first, joined, err := p.start(image("a", 1))
+		first, joined, err := p.start(image("a", 1), false)
 		if joined || err != nil {
 			t.Fatal(joined, err)
 		}
-		second, joined, err := p.start(image("a", 1))
+		second, joined, err := p.start(image("a", 1), false)
 		if second != first || !joined || err != nil {
 			t.Error(joined, err)
 		}
-		if other, joined, _ := p.start(key{"a/app1", digest('b')}); other == first || joined {
+		if other, joined, _ := p.start(key{"a/app1", digest('b')}, false); other == first || joined {
 			t.Error("another digest joined")
 		}
 		synctest.Wait()
@@ -83,7 +84,7 @@ func TestOneFlightPerImage(t *testing.T) {
 		}
 		close(g.open)
 		<-first.done
-		if third, joined, _ := p.start(image("a", 1)); third == first || joined {
+		if third, joined, _ := p.start(image("a", 1), false); third == first || joined {
 			t.Error("a flight that had ended was joined")
 		}
 		synctest.Wait()
@@ -93,7 +94,7 @@ func TestOneFlightPerImage(t *testing.T) {
 func TestHowManyRun(t *testing.T) {
 	pools(t, func(t *testing.T, p *pool, g *gate) {
 		for i := range 3 * maxPerHost {
-			if _, _, err := p.start(image("hung", i)); err != nil {
+			if _, _, err := p.start(image("hung", i), false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -102,7 +103,7 @@ func TestHowManyRun(t *testing.T) {
 			t.Errorf("%d of one host run", n)
 		}
 		// Those of others run at once.
-		if _, _, err := p.start(image("other", 0)); err != nil {
+		if _, _, err := p.start(image("other", 0), false); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -110,7 +111,7 @@ func TestHowManyRun(t *testing.T) {
 			t.Error("a hung host holds up another")
 		}
 		for i := range maxRunning {
-			if _, _, err := p.start(image(fmt.Sprint("many", i), 0)); err != nil {
+			if _, _, err := p.start(image(fmt.Sprint("many", i), 0), false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -129,18 +130,18 @@ func TestHowManyRun(t *testing.T) {
 func TestHowManyWait(t *testing.T) {
 	pools(t, func(t *testing.T, p *pool, g *gate) {
 		for i := range maxPerHost + maxQueuedPerHost {
-			if _, _, err := p.start(image("hung", i)); err != nil {
+			if _, _, err := p.start(image("hung", i), false); err != nil {
 				t.Fatalf("%d: %v", i, err)
 			}
 		}
-		if _, _, err := p.start(image("hung", -1)); !errors.Is(err, errHostQueue) {
+		if _, _, err := p.start(image("hung", -1), false); !errors.Is(err, errHostQueue) {
 			t.Errorf("one more of a host: %v", err)
 		}
-		if _, joined, err := p.start(image("hung", 0)); err != nil || !joined {
+		if _, joined, err := p.start(image("hung", 0), false); err != nil || !joined {
 			t.Errorf("joining needs no place: %v", err)
 		}
 		for i := 0; ; i++ {
-			_, _, err := p.start(image(fmt.Sprint("host", i), 0))
+			_, _, err := p.start(image(fmt.Sprint("host", i), 0), false)
 			if err == nil {
 				continue
 			}
@@ -155,7 +156,7 @@ func TestHowManyWait(t *testing.T) {
 func TestFetchesEnd(t *testing.T) {
 	pools(t, func(t *testing.T, p *pool, _ *gate) {
 		began := time.Now()
-		f, _, err := p.start(image("a", 1))
+		f, _, err := p.start(image("a", 1), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +174,7 @@ func TestStopping(t *testing.T) {
 		// Before it runs, fetches wait.
 		var flights []*flight
 		for i := range 2 * maxPerHost {
-			f, _, err := p.start(image("a", i))
+			f, _, err := p.start(image("a", i), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,7 +196,7 @@ func TestStopping(t *testing.T) {
 		if stopped != maxPerHost {
 			t.Errorf("%d were told that the agent stops", stopped)
 		}
-		if _, _, err := p.start(image("a", 99)); !errors.Is(err, errStopped) {
+		if _, _, err := p.start(image("a", 99), false); !errors.Is(err, errStopped) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
@@ -234,7 +235,7 @@ func TestStoppingRecordsNothing(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-		fl, _, err := f.pool.start(testKey)
+		fl, _, err := f.pool.start(testKey, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +255,7 @@ func TestAFullQueueIsSaid(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		for i := range maxPerHost + maxQueuedPerHost {
-			if _, _, err := f.pool.start(image("registry.example", i)); err != nil {
+			if _, _, err := f.pool.start(image("registry.example", i), false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -264,5 +265,46 @@ func TestAFullQueueIsSaid(t *testing.T) {
 		if s := f.Status(); s.Fetches.Dropped != 1 || s.Fetches.Queued != maxQueuedPerHost || s.Fetches.Running != maxPerHost {
 			t.Errorf("%+v", s.Fetches)
 		}
+	})
+}
+
+// Who joins a fetch that waits changes what the sources are told. One that runs has told them.
+func TestJoiningSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told, open := map[key]bool{}, make(chan struct{})
+		var mu sync.Mutex
+		p := newPool(func(ctx context.Context, k key) []string {
+			mu.Lock()
+			told[k] = attestations.IsInsufficient(ctx)
+			mu.Unlock()
+			<-open
+			return nil
+		})
+		start := func(i int, insufficient bool) {
+			if _, _, err := p.start(image("a", i), insufficient); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		start(0, false)
+		start(0, true)
+		start(1, true)
+		start(1, false)
+		start(2, false)
+		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
+		start(2, true)
+		close(open)
+		synctest.Wait()
+		start(2, false)
+		synctest.Wait()
+		for i, want := range []bool{true, true, false} {
+			if told[image("a", i)] != want {
+				t.Errorf("image %d: told %v", i, !want)
+			}
+		}
+		cancel()
+		<-done
 	})
 }

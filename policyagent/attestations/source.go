@@ -20,6 +20,20 @@ type Source interface {
 	Attestations(ctx context.Context, repository string, d verifier.Digest) ([]verifier.Attestation, error)
 }
 
+type insufficientKey struct{}
+
+// Insufficient marks a question to sources: what they said last did not suffice. A source that answers from what somebody
+// asked before looks again then; others need not care.
+func Insufficient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, insufficientKey{}, true)
+}
+
+// IsInsufficient says whether Insufficient marked the question.
+func IsInsufficient(ctx context.Context) bool {
+	marked, _ := ctx.Value(insufficientKey{}).(bool)
+	return marked
+}
+
 // MaxBytes bounds what all attestations of one repository and digest weigh together, see List. As JSON they then stay
 // below nodestate.MaxRecordSize, because base64 makes 4 bytes of 3.
 const MaxBytes = 5 << 20

@@ -1,6 +1,7 @@
 package attestations
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,5 +97,16 @@ func TestListFitsIntoARecord(t *testing.T) {
 		if err != nil || len(b) > 8<<20-1<<19 {
 			t.Errorf("%s: %d attestations are %d bytes (%v)", name, len(l.Items()), len(b), err)
 		}
+	}
+}
+
+func TestInsufficient(t *testing.T) {
+	if IsInsufficient(t.Context()) {
+		t.Error("nobody said so")
+	}
+	ctx, cancel := context.WithCancel(Insufficient(t.Context()))
+	defer cancel()
+	if !IsInsufficient(ctx) {
+		t.Error("it was said")
 	}
 }

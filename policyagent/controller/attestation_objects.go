@@ -21,9 +21,11 @@ import (
 )
 
 // How long a source is not asked again about the same repository and digest: at first, and at most after answers that were
-// no better. What is not attested yet may be so in seconds; what is attested may get another attestation.
+// no better. What is not attested yet may be so in seconds, and a source that fails may be repaired. What is attested may
+// get another attestation; those who need that say so, and wait for v1beta1.LookInterval only.
 const (
-	firstPause, longestPause         = 10 * time.Second, 5 * time.Minute
+	firstPause                       = v1beta1.LookInterval
+	longestIfFailed, longestIfNone   = 20 * time.Second, time.Minute
 	firstPauseFound, longestIfFound  = 10 * time.Minute, time.Hour
 	pauseNotCovered, maxPlausibleGap = 5 * time.Minute, 2 * time.Hour
 )
@@ -33,8 +35,11 @@ func pause(last *v1beta1.RepositoryAnswer, a v1beta1.RepositoryAnswer) time.Dura
 	if a.State == v1beta1.AnswerNotCovered {
 		return pauseNotCovered
 	}
-	first, longest := firstPause, longestPause
-	if a.State == v1beta1.AnswerComplete && a.Statements > 0 {
+	first, longest := firstPause, longestIfNone
+	switch {
+	case a.State == v1beta1.AnswerFailed:
+		longest = longestIfFailed
+	case a.Statements > 0:
 		first, longest = firstPauseFound, longestIfFound
 	}
 	if last == nil || last.State != a.State || last.Statements != a.Statements {
@@ -44,7 +49,10 @@ func pause(last *v1beta1.RepositoryAnswer, a v1beta1.RepositoryAnswer) time.Dura
 }
 
 // holds says whether an answer is not to be asked for again yet. One from the future is from a clock that was wrong.
-func holds(a v1beta1.RepositoryAnswer, now time.Time) bool {
+func holds(a v1beta1.RepositoryAnswer, now time.Time, insufficient bool) bool {
+	if age := now.Sub(a.ObservedAt.Time); insufficient && (age < 0 || age >= v1beta1.LookInterval) {
+		return false
+	}
 	return now.Before(a.NextAt.Time) && a.NextAt.Sub(now) <= maxPlausibleGap
 }
 

@@ -188,11 +188,11 @@ func (f *fetching) answer(ctx context.Context, o *v1beta1.Attestation, digest ve
 	return nil
 }
 
-// look looks for a repository's attestations, unless the last look was a moment ago: then the last answer holds for the
-// new question too, so that however many ask, the source is not asked more often.
+// look looks for a repository's attestations, unless the last answer holds for the new question too: however many ask, the
+// source is not asked more often.
 func (f *fetching) look(ctx context.Context, o *v1beta1.Attestation, w v1beta1.Wanted, last *v1beta1.RepositoryAnswer, digest verifier.Digest) (v1beta1.RepositoryAnswer, error) {
 	now := time.Now()
-	if last != nil && holds(*last, now) {
+	if last != nil && holds(*last, now, w.Insufficient) {
 		again := *last
 		again.AskedAt = w.AskedAt
 		return again, nil
@@ -215,7 +215,7 @@ func (f *fetching) look(ctx context.Context, o *v1beta1.Attestation, w v1beta1.W
 			}
 			a.State, a.Message = v1beta1.AnswerFailed, clip(strings.Join(texts, "; "), maxAnswerMessage)
 		}
-		f.log.InfoContext(ctx, "attestations fetched", "attestation", o.Name, "repository", w.Repository, "state", a.State, "statements", a.Statements, "message", a.Message)
+		f.log.InfoContext(ctx, "attestations fetched", "attestation", o.Name, "repository", w.Repository, "insufficient", w.Insufficient, "state", a.State, "statements", a.Statements, "message", a.Message)
 	}
 	a.ObservedAt = metav1.NewTime(now)
 	a.NextAt = metav1.NewTime(now.Add(pause(last, a)))

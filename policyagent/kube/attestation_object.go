@@ -87,8 +87,11 @@ type standing struct {
 	// pending: somebody has asked, and that is not answered yet. age is how long ago.
 	pending bool
 	age     time.Duration
-	// answered: the last question has an answer. due: it is time for another.
-	answered, due bool
+	// insufficient: whoever asked that had something that did not suffice.
+	insufficient bool
+	// answered: the last question has an answer. due: it is time for another; old: it is for those for whom it does not
+	// suffice.
+	answered, due, old bool
 	// answer is the last there was; without a state: none.
 	answer v1beta1.RepositoryAnswer
 }
@@ -105,12 +108,14 @@ func (o attestationObject) standing(repository string, now time.Time) standing {
 			continue
 		}
 		if s.answer.State == "" || !w.AskedAt.Equal(&s.answer.AskedAt) {
-			s.pending, s.age = true, now.Sub(w.AskedAt.Time)
+			s.pending, s.age, s.insufficient = true, now.Sub(w.AskedAt.Time), w.Insufficient
 			break
 		}
 		s.answered = true
 		ahead := s.answer.NextAt.Sub(now)
 		s.due = ahead <= 0 || ahead > maxAhead
+		// The controller's clock may be ahead of ours. It judges by its own.
+		s.old = now.Sub(s.answer.ObservedAt.Time).Abs() >= v1beta1.LookInterval
 	}
 	return s
 }

@@ -76,7 +76,7 @@ func (a *Attestations) Attestations(ctx context.Context, repository string, d ve
 	if err := a.silenced(time.Now()); err != nil {
 		return nil, err
 	}
-	q := question{Attestations: a, repository: repository, name: v1beta1.AttestationName(d), asks: a.asks(repository)}
+	q := question{Attestations: a, repository: repository, name: v1beta1.AttestationName(d), asks: a.asks(repository), insufficient: attestations.IsInsufficient(ctx)}
 	o, err := q.get(ctx)
 	if err != nil {
 		return nil, q.failed(ctx, "reading", err)
@@ -118,6 +118,8 @@ type question struct {
 	*Attestations
 	repository, name string
 	asks             bool
+	// insufficient: what was known did not suffice.
+	insufficient bool
 }
 
 func attestationPath(name string) string {
@@ -176,18 +178,18 @@ func (q *question) settle(ctx context.Context, o attestationObject) (attestation
 	now := time.Now()
 	s := o.standing(q.repository, now)
 	switch {
-	case s.answered && !s.due:
+	case s.answered && !s.due && !(q.insufficient && s.old):
 		return o, s.verdict()
 	case s.pending && s.age >= patienceFor:
 		return o, fmt.Errorf("the controller has not answered for %s: is kritis-controller running? see its log", s.age.Truncate(time.Second))
-	case !s.pending:
+	case !s.pending, q.insufficient && !s.insufficient:
 		asked, err := q.ask(ctx, now)
 		if err != nil {
 			return o, q.failed(ctx, "asking the controller by", err)
 		}
 		o = asked
 	}
-	if s.answer.Statements > 0 {
+	if s.answer.Statements > 0 && !q.insufficient {
 		return o, nil // there are some: the controller looks for more meanwhile
 	}
 	return q.await(ctx, o)
@@ -201,7 +203,7 @@ func (q *question) ask(ctx context.Context, now time.Time) (attestationObject, e
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": v1beta1.APIVersion, "kind": v1beta1.KindAttestation,
 		"metadata": map[string]any{"name": q.name, "labels": map[string]string{v1beta1.LabelAsked: v1beta1.LabelAskedValue}},
-		"spec":     map[string]any{"wanted": []v1beta1.Wanted{{Repository: q.repository, AskedAt: metav1.NewTime(now)}}},
+		"spec":     map[string]any{"wanted": []v1beta1.Wanted{{Repository: q.repository, AskedAt: metav1.NewTime(now), Insufficient: q.insufficient}}},
 	})
 	if err != nil {
 		return attestationObject{}, err

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kritis-node/kritis-node/policyagent/api/v1beta1"
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
@@ -159,7 +160,18 @@ func (q *questions) counted(what string, gets, asks, watches int) {
 
 func expect(t *testing.T, a *Attestations, repository, payloads, failure string) {
 	t.Helper()
-	found, err := a.Attestations(t.Context(), repository, attested)
+	expectIn(t.Context(), t, a, repository, payloads, failure)
+}
+
+// expectMore is expect for whom what was known did not suffice.
+func expectMore(t *testing.T, a *Attestations, payloads, failure string) {
+	t.Helper()
+	expectIn(attestations.Insufficient(t.Context()), t, a, acrRepo, payloads, failure)
+}
+
+func expectIn(ctx context.Context, t *testing.T, a *Attestations, repository, payloads, failure string) {
+	t.Helper()
+	found, err := a.Attestations(ctx, repository, attested)
 	var all []string
 	for _, f := range found {
 		all = append(all, string(f.Payload))
@@ -213,6 +225,90 @@ func TestAttestationsAsked(t *testing.T) {
 	q.counted("another registry", 1, 0, 0)
 	expect(t, a, "images.example/a", "one", "")
 	q.counted("a host that is named", 1, 1, 1)
+}
+
+// Who says that what was known does not suffice has a new answer if the last look was 10 s ago, and waits for it.
+func TestAttestationsInsufficient(t *testing.T) {
+	q, a := newQuestions(t)
+	one, two := statementNamed(t, "one"), statementNamed(t, "two")
+	// looked puts an answer there that holds for an hour and is of that age.
+	looked := func(state string, age time.Duration, statements ...v1beta1.Statement) {
+		q.change(func() {
+			q.object = &v1beta1.Attestation{}
+			q.object.Spec.Wanted = []v1beta1.Wanted{{Repository: acrRepo, AskedAt: metav1.Unix(1, 0)}}
+			answering(state, time.Hour, statements...)(q.object)
+			q.object.Status.Answers[0].ObservedAt = metav1.NewTime(time.Now().Add(-age))
+		})
+	}
+	said := func(want bool) {
+		t.Helper()
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.object.Spec.Wanted[0].Insufficient != want {
+			t.Errorf("the question says insufficient: %v", !want)
+		}
+	}
+	q.answer = answering(v1beta1.AnswerComplete, time.Hour, one, two)
+	// The first question says so too, if that is how it is.
+	expectMore(t, a, "one two", "")
+	q.counted("the first question", 1, 1, 1)
+	said(true)
+	for _, state := range []string{v1beta1.AnswerComplete, v1beta1.AnswerFailed} {
+		failure := ""
+		if state == v1beta1.AnswerFailed {
+			failure = "could not tell"
+		}
+		looked(state, v1beta1.LookInterval-3*time.Second, one)
+		expectMore(t, a, "one", failure)
+		q.counted(state+", looked a moment ago", 1, 0, 0)
+		looked(state, v1beta1.LookInterval, one)
+		expect(t, a, acrRepo, "one", failure)
+		q.counted(state+", and it suffices", 1, 0, 0)
+		expectMore(t, a, "one two", "")
+		q.counted(state+", and it does not suffice", 1, 1, 1)
+		said(true)
+	}
+	looked(v1beta1.AnswerComplete, 59*time.Minute)
+	expectMore(t, a, "one two", "")
+	q.counted("there was none", 1, 1, 1)
+	looked(v1beta1.AnswerComplete, -time.Minute, one)
+	expectMore(t, a, "one two", "")
+	q.counted("looked by a clock that is ahead", 1, 1, 1)
+	// A later question takes it back.
+	q.change(func() {
+		answering(v1beta1.AnswerComplete, -time.Second, one)(q.object)
+		q.object.Spec.Wanted[0].AskedAt, q.object.Status.Answers[0].AskedAt = metav1.Unix(1, 0), metav1.Unix(1, 0)
+	})
+	expect(t, a, acrRepo, "one", "")
+	said(false)
+}
+
+// A question that is under way is joined by whoever needs more only if it says so: another would be answered by what is known.
+// One that nobody answers is not asked again.
+func TestAttestationsInsufficientUnderWay(t *testing.T) {
+	q, a := newQuestions(t)
+	one := statementNamed(t, "one")
+	wanted := func(age time.Duration, insufficient bool) {
+		q.change(func() {
+			q.object = &v1beta1.Attestation{}
+			q.object.Spec.Statements = []v1beta1.Statement{one}
+			q.object.Spec.Wanted = []v1beta1.Wanted{{Repository: acrRepo, AskedAt: metav1.NewTime(time.Now().Add(-age)), Insufficient: insufficient}}
+		})
+	}
+	q.answer = answering(v1beta1.AnswerComplete, time.Hour, one, statementNamed(t, "two"))
+	wanted(2*time.Second, false)
+	expectMore(t, a, "one two", "")
+	q.counted("asked by others", 1, 1, 1)
+	wanted(time.Minute, false)
+	expectMore(t, a, "one", "the controller has not answered for 1m0s")
+	q.counted("unanswered for long", 1, 0, 0)
+	for _, ctx := range []context.Context{t.Context(), attestations.Insufficient(t.Context())} {
+		wanted(2*time.Second, true)
+		ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		defer cancel()
+		expectIn(ctx, t, a, acrRepo, "one", "the controller has not answered")
+		q.counted("asked by others in need", 1, 0, 1)
+	}
 }
 
 // None is only said when the controller said so.

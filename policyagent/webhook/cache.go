@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 )
 
 const (
@@ -80,6 +82,8 @@ type flight[V any] struct {
 	// value is what is known so far, under the cache's lock; all of it, and err, once done is closed.
 	value V
 	err   error
+	// insufficient: what was kept did not do for one of those who wait. Under the cache's lock.
+	insufficient bool
 }
 
 func newCache[V any](l lookup[V]) *cache[V] {
@@ -105,7 +109,7 @@ func (c *cache[V]) close() {
 }
 
 // get returns what is known: aged says that it is some time since anybody asked. With again, only an answer that is not
-// aged counts. If the context ends first, what is known so far is returned beside the error, and the question stays
+// aged counts, and those who are asked are told so. If the context ends first, what is known so far is returned beside the error, and the question stays
 // under way.
 func (c *cache[V]) get(ctx context.Context, k key, again bool) (value V, aged bool, err error) {
 	f, e, err := c.find(k, again)
@@ -135,6 +139,7 @@ func (c *cache[V]) find(k key, again bool) (*flight[V], kept[V], error) {
 		return nil, e, nil
 	}
 	if f, ok := c.flights[k]; ok {
+		f.insufficient = f.insufficient || again // too late if it is under way
 		c.count("joined")
 		return f, kept[V]{}, nil
 	}
@@ -154,7 +159,7 @@ func (c *cache[V]) find(k key, again bool) (*flight[V], kept[V], error) {
 	if waiting >= maxWaitingPerHost {
 		return nil, kept[V]{}, fmt.Errorf(textHostQueue, maxWaitingPerHost, k.host())
 	}
-	f := &flight[V]{key: k, done: make(chan struct{})}
+	f := &flight[V]{key: k, done: make(chan struct{}), insufficient: again}
 	c.flights[k] = f
 	c.queue = append(c.queue, f)
 	c.schedule()
@@ -180,6 +185,12 @@ func (c *cache[V]) schedule() {
 func (c *cache[V]) fly(f *flight[V]) {
 	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 	defer cancel()
+	c.mu.Lock()
+	insufficient := f.insufficient
+	c.mu.Unlock()
+	if insufficient {
+		ctx = attestations.Insufficient(ctx)
+	}
 	value, err := c.survive(ctx, f)
 	c.mu.Lock()
 	defer c.mu.Unlock()

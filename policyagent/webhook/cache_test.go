@@ -27,7 +27,7 @@ func attestationsOf(sources ...attestations.Source) (*cache[[]verifier.Attestati
 	return e.attestations, counts, e.close
 }
 
-// Attestations are kept for minutes, that there are none for seconds, and a failure not at all.
+// Attestations are kept for minutes, and that there are none; a failure is not kept at all.
 func TestHowLongAnswersAreKept(t *testing.T) {
 	k := key{repository, string(digest("a"))}
 	image := pinned("a")
@@ -39,8 +39,8 @@ func TestHowLongAnswersAreKept(t *testing.T) {
 		"some, a moment later":            {new(source).attest(image), time.Millisecond, 1},
 		"some, to the end":                {new(source).attest(image), keptFor - time.Millisecond, 1},
 		"some, after it":                  {new(source).attest(image), keptFor, 2},
-		"none, to the end":                {new(source), settledFor - time.Millisecond, 1},
-		"none, after it":                  {new(source), settledFor, 2},
+		"none, to the end":                {new(source), keptFor - time.Millisecond, 1},
+		"none, after it":                  {new(source), keptFor, 2},
 		"failure":                         {&source{err: errors.New("down")}, 0, 2},
 		"failure that brought some along": {func() *source { s := new(source).attest(image); s.err = errors.New("down"); return s }(), 0, 2},
 	} {
@@ -73,11 +73,37 @@ func TestAskingAgain(t *testing.T) {
 			after time.Duration
 			again bool
 			want  int
-		}{{0, false, 1}, {0, true, 1}, {settledFor - 1, true, 1}, {1, false, 1}, {0, true, 2}, {0, true, 2}} {
+			told  int // of them, that what was known did not do
+		}{{0, false, 1, 0}, {0, true, 1, 0}, {settledFor - 1, true, 1, 0}, {1, false, 1, 0}, {0, true, 2, 1}, {0, true, 2, 1}, {keptFor, false, 3, 1}} {
 			time.Sleep(step.after)
-			if _, _, err := c.get(t.Context(), k, step.again); err != nil || s.count(pinned("a")) != step.want {
-				t.Errorf("%+v: %d questions, %v", step, s.count(pinned("a")), err)
+			if _, _, err := c.get(t.Context(), k, step.again); err != nil || s.count(pinned("a")) != step.want || s.told[pinned("a")] != step.told {
+				t.Errorf("%+v: %d questions, %d told, %v", step, s.count(pinned("a")), s.told[pinned("a")], err)
 			}
+		}
+	})
+}
+
+// Who joins a question that waits changes what is told to those who are asked. One that is under way has told them.
+func TestJoiningSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{block: make(chan struct{})}
+		c, _, end := attestationsOf(s)
+		defer end()
+		image := func(i int) key { return key{"r.example/r", fmt.Sprintf("sha256:%064d", i)} }
+		get := func(i int, again bool) {
+			go func() { _, _, _ = c.get(t.Context(), image(i), again) }()
+			synctest.Wait()
+		}
+		for i := range maxPerHost + 1 {
+			get(i, false)
+		}
+		get(0, true)
+		get(maxPerHost, true)
+		get(maxPerHost, false)
+		close(s.block)
+		synctest.Wait()
+		if under, waiting := s.told["r.example/r@"+image(0).version], s.told["r.example/r@"+image(maxPerHost).version]; under != 0 || waiting != 1 {
+			t.Errorf("told %d, %d", under, waiting)
 		}
 	})
 }

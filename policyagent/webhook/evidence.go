@@ -33,12 +33,8 @@ func newEvidence(sources []attestations.Source, resolver Resolver, platforms []s
 		ask: func(ctx context.Context, k key, publish func([]verifier.Attestation)) ([]verifier.Attestation, error) {
 			return askSources(ctx, sources, k, publish)
 		},
-		keep: func(_ key, list []verifier.Attestation) time.Duration {
-			if len(list) == 0 {
-				return settledFor // it may be signed any moment
-			}
-			return keptFor
-		},
+		// Also that there are none, which may change any moment: who is denied by it asks again.
+		keep:  func(key, []verifier.Attestation) time.Duration { return keptFor },
 		weigh: weighAttestations,
 		count: func(result string) { count(cacheAttestations, result) },
 	})

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -21,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kritis-node/kritis-node/policyagent/attestations"
 	"github.com/kritis-node/kritis-node/policyagent/attestations/registry"
 	"github.com/kritis-node/kritis-node/policyagent/signing"
 	"github.com/kritis-node/kritis-node/verifier"
@@ -89,8 +91,12 @@ func (f *fixed) set(doc verifier.Document) *fixed {
 type source struct {
 	mu    sync.Mutex
 	asked map[string]int
-	by    map[string][]verifier.Attestation
-	err   error
+	// told are those questions that said that what was known did not do.
+	told map[string]int
+	by   map[string][]verifier.Attestation
+	err  error
+	// fails are errors about one image.
+	fails map[string]error
 	// block, if not nil, holds every question up until it is closed or the context ends.
 	block chan struct{}
 }
@@ -100,9 +106,12 @@ func (s *source) Name() string { return "test source" }
 func (s *source) Attestations(ctx context.Context, repository string, d verifier.Digest) ([]verifier.Attestation, error) {
 	s.mu.Lock()
 	if s.asked == nil {
-		s.asked = map[string]int{}
+		s.asked, s.told = map[string]int{}, map[string]int{}
 	}
 	s.asked[repository+"@"+string(d)]++
+	if attestations.IsInsufficient(ctx) {
+		s.told[repository+"@"+string(d)]++
+	}
 	block := s.block
 	s.mu.Unlock()
 	if block != nil {
@@ -114,7 +123,7 @@ func (s *source) Attestations(ctx context.Context, repository string, d verifier
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.by[repository+"@"+string(d)], s.err
+	return s.by[repository+"@"+string(d)], cmp.Or(s.err, s.fails[repository+"@"+string(d)])
 }
 
 func (s *source) attest(images ...string) *source {

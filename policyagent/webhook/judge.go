@@ -84,7 +84,7 @@ func (j *judge) one(ctx context.Context, rules verifier.Rules, namespace, image 
 	q := question{judge: j, ctx: ctx, rules: rules, request: verifier.Request{Namespace: namespace, Image: image, Now: time.Now()},
 		found: j.evidence.gather(ctx, false)}
 	v := q.decide()
-	if v.Outcome == verifier.Denied && q.found.aged {
+	if fails(ruling{verdict: v}) && q.found.aged {
 		q.found, q.err = j.evidence.gather(ctx, true), nil
 		v = q.decide()
 	}

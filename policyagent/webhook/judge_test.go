@@ -210,6 +210,50 @@ func TestSignedAfterTheDenial(t *testing.T) {
 	})
 }
 
+// The same if nothing was there, and if a digest beside it cannot be told about. What does not suffice is told to the sources.
+func TestSignedAfterNone(t *testing.T) {
+	for name, failing := range map[string]bool{"none": false, "another digest fails": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				defer w.evidence.close()
+				w.resolver.means[pinned("a")] = registry.Image{Digest: digest("a"), Manifests: []registry.Platform{{Name: "linux/amd64", Digest: digest("b")}}}
+				if r := w.one(t, pinned("a")); r.verdict.Reason != verifier.NotAttested {
+					t.Fatalf("%+v", r)
+				}
+				if failing {
+					w.evidence.attestations.kept.Remove(key{repository, string(digest("b"))})
+					w.source.fails = map[string]error{pinned("b"): errors.New("down")}
+				}
+				w.source.attest(pinned("a"))
+				time.Sleep(settledFor)
+				if r := w.one(t, pinned("a")); r.verdict.Reason != verifier.Attested || w.source.count(pinned("a")) != 2 || w.source.told[pinned("a")] != 1 {
+					t.Errorf("%+v, %d questions, %d told", r, w.source.count(pinned("a")), w.source.told[pinned("a")])
+				}
+			})
+		})
+	}
+}
+
+// What suffices is no reason to ask for what there is not: of an index that only its platform attests.
+func TestWhatSuffices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		defer w.evidence.close()
+		w.resolver.means[pinned("a")] = registry.Image{Digest: digest("a"), Manifests: []registry.Platform{{Name: "linux/amd64", Digest: digest("b")}}}
+		w.source.attest(pinned("b"))
+		for range 10 {
+			if r := w.one(t, pinned("a")); r.verdict.Reason != verifier.Attested {
+				t.Errorf("%+v", r)
+			}
+			time.Sleep(keptFor / 10)
+		}
+		if a, b := w.source.count(pinned("a")), w.source.count(pinned("b")); a != 1 || b != 1 {
+			t.Errorf("%d, %d questions", a, b)
+		}
+	})
+}
+
 // Of a review with several images each is asked for at the same time, and the answer is in their order.
 func TestImagesAreAskedForAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -33,6 +34,10 @@ const (
 	// Bytes in base64.
 	maxPayloadText, maxBundleText, maxSignatureText = 8 << 10, 16 << 10, 1 << 10
 )
+
+// LookInterval is how long the controller's last look for a repository and digest is good enough even for those for whom
+// what it found did not suffice.
+const LookInterval = 10 * time.Second
 
 // LabelAsked marks objects that somebody made by asking.
 const (
@@ -155,6 +160,10 @@ type Wanted struct {
 	Repository string `json:"repository"`
 	// By the clock of whoever asked last. The controller answers each moment once.
 	AskedAt metav1.Time `json:"askedAt"`
+	// What is known did not suffice: the controller looks again even if its last answer would hold for longer.
+	//
+	// +optional
+	Insufficient bool `json:"insufficient,omitempty"`
 }
 
 // AttestationStatus is what the controller found.
@@ -190,7 +199,7 @@ type RepositoryAnswer struct {
 	AskedAt metav1.Time `json:"askedAt"`
 	// When the controller looked.
 	ObservedAt metav1.Time `json:"observedAt"`
-	// Before that moment it does not look again.
+	// Before that moment it does not look again, unless what it found did not suffice.
 	NextAt metav1.Time `json:"nextAt"`
 }
 
