@@ -156,7 +156,7 @@ func phrase(text string) string {
 
 func TestEveryDenialIsExplained(t *testing.T) {
 	page := strings.NewReplacer("`", "", `\|`, "|").Replace(read(t, "troubleshooting.md"))
-	for path, prefix := range map[string]string{"../verifier/message.go": "detail", "../plugin/text.go": "text"} {
+	for path, prefix := range map[string]string{"../verifier/message.go": "detail", "../plugin/text.go": "text", "../policyagent/securitycenter/text.go": "text"} {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			t.Fatal(err)
