@@ -9,9 +9,9 @@
 // NAME.REGION.…; further hosts, of custom domains, are configured. Any region will do. A name of our account's instances
 // only: that of another account's is "could not tell".
 //
-// An attestation names a repository with its host, and verifier compares all of it. So an image that was signed under an
-// instance's public host is not attested under its VPC host; the source asks for the name as the pod has it.
+// An attestation names a repository with its host. To verifier an instance's public and VPC host are one name; any other
+// pair, such as NAME.REGION.… or a custom domain, is not. The source asks for the name as the pod has it.
 //
-// The action has a quota of the account. So nodes do not ask: the controller does, once for a digest and note, and keeps
+// The action has a quota of the account. So nodes of a cluster do not ask: the controller does, once for a digest and note, and keeps
 // the answer in the cluster (kind Attestation).
 package acr
