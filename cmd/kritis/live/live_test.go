@@ -23,6 +23,7 @@ func TestLive(t *testing.T) {
 	}{
 		{"kinds that are not installed", testMissing},
 		{"verify", testVerify},
+		{"attestations in the cluster", testAttestations},
 		{"explain", testExplain},
 		{"lint", testLint},
 		{"status", testStatus},
@@ -76,6 +77,64 @@ func testVerify(t *testing.T, s *site) {
 	s.plugin(t, inProd, append(s.registryArgs(), "verify", unsigned)...).says(t, 1, "NAMESPACE prod", "NotAttested")
 	s.command(t, "/none", s.program, append(s.registryArgs(), "verify", "--kubeconfig", inProd, unsigned)...).says(t, 1, "NAMESPACE prod", "NotAttested")
 	s.command(t, inProd, s.program, append(s.registryArgs(), "verify", unsigned)...).says(t, 2, "name a folder with --policy-dir, or a cluster")
+}
+
+// What a node finds in objects of kind Attestation, people's commands find too; and they ask nobody.
+func testAttestations(t *testing.T, s *site) {
+	repository, image := s.push(t, "objects/app")
+	verify := func(args ...string) result {
+		t.Helper()
+		return s.kubectl(t, append(append([]string{"verify", "-n", "prod", image}, s.registryArgs()...), args...)...)
+	}
+	// As of a registry whose attestations the controller fetches.
+	asking := []string{"--ask-controller", s.registry.Host()}
+	verify().says(t, 1, "VERDICT denied (NotAttested)")
+	verify(asking...).says(t, 2, "VERDICT could not tell (SourceFailed)", "the cluster has not looked for attestations yet",
+		"NOTE the cluster has not looked for attestations of "+repository+" yet: a node makes the cluster look: create the pod, and ask again")
+	if list, err := s.KubectlOutput(t.Context(), "get", "attestations", "-o", "name"); err != nil || list != "" {
+		t.Errorf("somebody asked: %s, %v", list, err)
+	}
+	output, err := exec.CommandContext(t.Context(), s.program, append(s.registryArgs(), "sign", "--key", s.key.Private, "-o", "yaml", image)...).Output()
+	check(t, err)
+	check(t, s.Apply(t.Context(), string(output)))
+	name := "sha256-" + strings.TrimPrefix(strings.SplitAfter(image, "@")[1], "sha256:")
+	verify().says(t, 0, "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
+	verify(asking...).says(t, 0, "VERDICT allowed (Attested)")
+	s.kubectl(t, append([]string{"explain", "-n", "prod", image}, s.registryArgs()...)...).says(t, 0, "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
+
+	// The controller has looked, and there is none.
+	_, err = s.KubectlOutput(t.Context(), "patch", "attestation", name, "--type=json", "-p", `[{"op": "remove", "path": "/spec/statements"}]`)
+	check(t, err)
+	now := time.Now().UTC().Truncate(time.Second)
+	answer := func(next time.Time) {
+		t.Helper()
+		const form = "2006-01-02T15:04:05Z"
+		asked := now.Add(-time.Minute).Format(form)
+		_, err := s.KubectlOutput(t.Context(), "patch", "attestation", name, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"wanted":[{"repository":%q,"askedAt":%q}]}}`, repository, asked))
+		check(t, err)
+		_, err = s.KubectlOutput(t.Context(), "patch", "attestation", name, "--subresource=status", "--type=merge", "-p",
+			fmt.Sprintf(`{"status":{"answers":[{"repository":%q,"state":"Complete","source":"test","statements":0,"askedAt":%q,"observedAt":%[2]q,"nextAt":%q}]}}`, repository, asked, next.Format(form)))
+		check(t, err)
+	}
+	answer(now.Add(time.Hour))
+	verify(asking...).says(t, 1, "VERDICT denied (NotAttested)", "NOTE the cluster looked for attestations of "+repository+" at "+now.Add(-time.Minute).Format(time.RFC3339))
+	answer(now.Add(-time.Second))
+	verify().says(t, 2, "VERDICT could not tell (SourceFailed)", "NOTE the cluster has not looked for attestations of "+repository+" since ")
+
+	// A cluster without the kind.
+	_, err = s.KubectlOutput(t.Context(), "delete", "crd", "attestations.kritis.grafeas.io")
+	check(t, err)
+	await(t, "the kind to be gone", func() error {
+		if r := verify(); r.code != 1 || !strings.Contains(r.stdout, "NotAttested") {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	verify(asking...).says(t, 2, "the cluster has no kind Attestation: apply the CRDs of this version")
+	_, err = s.KubectlOutput(t.Context(), "apply", "--filename", crds)
+	check(t, err)
+	_, err = s.KubectlOutput(t.Context(), "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	check(t, err)
 }
 
 func testExplain(t *testing.T, s *site) {
@@ -368,4 +427,16 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: nobody}]
 	s.plugin(t, kubeconfig, "status").says(t, 2, s.NodeName()+" enforcing", "1 of 1 node enforces", "not told: nodes that do not report are not shown: you may not list nodes (API group core)")
 	s.plugin(t, kubeconfig, append(s.registryArgs(), "explain", "-n", "prod", "pod/good")...).says(t, 0, "NODE "+s.NodeName()+": enforcing",
 		"its events: you may not list events (API group core) in namespace prod")
+	// What somebody may not read is not "none".
+	const right = "you may not get attestations (API group kritis.grafeas.io) in all namespaces: ask for a role with that right"
+	_, unsigned := s.push(t, "rights/unsigned")
+	s.plugin(t, kubeconfig, append(s.registryArgs(), "verify", "-n", "prod", unsigned)...).says(t, 2, "VERDICT could not tell (SourceFailed)", right)
+	s.plugin(t, kubeconfig, append(s.registryArgs(), "explain", "-n", "prod", unsigned)...).says(t, 2, "VERDICT could not tell (SourceFailed)", right)
+	check(t, s.Apply(t.Context(), role("attestations", "ClusterRole", `[{apiGroups: [kritis.grafeas.io], resources: [attestations], verbs: [get]}]`)))
+	await(t, "the right", func() error {
+		if r := s.plugin(t, kubeconfig, append(s.registryArgs(), "verify", "-n", "prod", unsigned)...); r.code != 1 || !strings.Contains(r.stdout, "NotAttested") {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
 }
