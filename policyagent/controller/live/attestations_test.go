@@ -146,7 +146,9 @@ func testAttestations(t *testing.T, kube *kubernetes.Cluster) {
 	startFetching(t, kube, c)
 	t.Run("many askers, one call", func(t *testing.T) { testOneCall(t, kube, c, n, other) })
 	t.Run("not attested yet", func(t *testing.T) { testLater(t, kube, c, n, other) })
+	t.Run("a second witness", func(t *testing.T) { testSecondWitness(t, kube, c, n, other) })
 	t.Run("failures", func(t *testing.T) { testFailing(t, c, n) })
+	t.Run("repaired", func(t *testing.T) { testRepaired(t, c, n) })
 	t.Run("not covered", func(t *testing.T) { testNotCovered(t, c, n) })
 	t.Run("statements of others", func(t *testing.T) { testBeside(t, kube, c, n) })
 	t.Run("too many", func(t *testing.T) { testTooMany(t, c, n) })
@@ -290,6 +292,97 @@ func testLater(t *testing.T, kube *kubernetes.Cluster, c *cloud, n, other attest
 	get(t, kube, &after, "attestation", v1beta1.AttestationName(d))
 	if a, b := before.Status.Answers[0], after.Status.Answers[0]; !a.ObservedAt.Equal(&b.ObservedAt) || b.Statements != 1 || b.State != "Complete" || b.Source != "a test" || c.called(repository) != 2 {
 		t.Errorf("%+v, %+v, %d calls", a, b, c.called(repository))
+	}
+}
+
+// A policy wants two witnesses, and one signs later. What is known does not suffice then: that is found some 10 s after the
+// last look, although the answer would hold for minutes. For whom it suffices, nothing is looked for.
+func testSecondWitness(t *testing.T, kube *kubernetes.Cluster, c *cloud, n, other attestations.Source) {
+	repository, d := coveredAt+"witnesses", digestOf("d")
+	c.set(repository, nil, "one")
+	looked := time.Now()
+	want(t, n, repository, d, "one", "")
+	insufficient := attestations.Insufficient(t.Context())
+	if got, err := payloads(insufficient, other, repository, d); got != "one" || err != nil || c.called(repository) != 1 {
+		t.Errorf("a moment later: %q, %v, %d calls", got, err, c.called(repository))
+	}
+	c.set(repository, nil, "one", "two")
+	check(t, cluster.Await(insufficient, "the second attestation", func(ctx context.Context) error {
+		want(t, n, repository, d, "one", "")
+		got, err := payloads(ctx, other, repository, d)
+		if err == nil && len(strings.Fields(got)) != 2 {
+			err = fmt.Errorf("%q", got)
+		}
+		return err
+	}))
+	took := time.Since(looked)
+	t.Logf("found %s after the first look", took)
+	if took > v1beta1.LookInterval+10*time.Second || c.called(repository) != 2 {
+		t.Errorf("after %s, %d calls", took, c.called(repository))
+	}
+	// Whom it suffices asks nothing, and many who need more are one: until the next look is due, and then.
+	for _, calls := range []int{2, 3} {
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				s, ctx := n, t.Context()
+				if i%2 == 0 {
+					s, ctx = other, insufficient
+				}
+				if got, err := payloads(ctx, s, repository, d); len(strings.Fields(got)) != 2 || err != nil {
+					t.Errorf("%q, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := c.called(repository); got != calls {
+			t.Errorf("%d calls, want %d", got, calls)
+		}
+		backdate(t, kube, d)
+	}
+}
+
+// backdate makes the last look of an object older than LookInterval. The next question is of another second then.
+func backdate(t *testing.T, kube *kubernetes.Cluster, d verifier.Digest) {
+	t.Helper()
+	asked := time.Now().Unix()
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/status/answers/0/observedAt","value":%q}]`, time.Now().Add(-v1beta1.LookInterval-time.Second).UTC().Format(time.RFC3339))
+	kubectl(t, kube, "patch", "attestation", v1beta1.AttestationName(d), "--subresource=status", "--type=json", "--patch", patch)
+	check(t, cluster.Await(t.Context(), "another second", func(context.Context) error {
+		if time.Now().Unix() == asked {
+			return errors.New("it is the same")
+		}
+		return nil
+	}))
+}
+
+// After an outage, an image that is attested waits for 20 s at most, however long the outage was.
+func testRepaired(t *testing.T, c *cloud, n attestations.Source) {
+	const longest = 20 * time.Second
+	repository, d := coveredAt+"repaired", digestOf("e")
+	c.set(repository, errors.New("away"))
+	for calls := range 3 {
+		check(t, cluster.Await(t.Context(), fmt.Sprintf("look %d", calls+1), func(context.Context) error {
+			want(t, n, repository, d, "", "the controller could not tell: away")
+			if got := c.called(repository); got != calls+1 {
+				return fmt.Errorf("%d calls", got)
+			}
+			return nil
+		}))
+	}
+	c.set(repository, nil, "one")
+	repaired := time.Now()
+	check(t, cluster.Await(t.Context(), "the attestation", func(ctx context.Context) error {
+		got, err := payloads(ctx, n, repository, d)
+		if err == nil && got != "one" {
+			err = fmt.Errorf("%q", got)
+		}
+		return err
+	}))
+	took := time.Since(repaired)
+	t.Logf("found %s after the repair", took)
+	if took > longest+5*time.Second || c.called(repository) != 4 {
+		t.Errorf("after %s, %d calls", took, c.called(repository))
 	}
 }
 
