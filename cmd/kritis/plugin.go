@@ -15,7 +15,7 @@ import (
 const settled = 5 * time.Second
 
 // gcPercent is the garbage that the plugin's heap may grow by, in percent of what is in use.
-const gcPercent = 20
+const gcPercent = 12
 
 func newPluginCommand() *cobra.Command {
 	cfg := plugin.Config{StatusSocket: plugin.DefaultSocket, AuditLog: "/var/log/kritis/decisions.jsonl"}.WithDefaults()
