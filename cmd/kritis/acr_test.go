@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -20,6 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/policyagent/webhook"
 	"github.com/kritis-node/kritis-node/test/alicloudtest"
 	"github.com/kritis-node/kritis-node/test/cluster"
 	"github.com/kritis-node/kritis-node/test/stack"
@@ -161,6 +167,24 @@ func TestVerifyACRWithoutCluster(t *testing.T) {
 	}
 }
 
+// start runs a process of kritis until the test ends.
+func start(t *testing.T, args ...string) {
+	t.Helper()
+	root := newRoot(program{name: "kritis"})
+	root.SetArgs(args)
+	root.SetOut(io.Discard)
+	root.SetErr(io.Discard)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A node without Kubernetes asks ACR itself: nobody else does.
 func TestPolicyAgentAsksACR(t *testing.T) {
 	a := newPrivateACR(t, "cr:*")
@@ -179,20 +203,8 @@ func TestPolicyAgentAsksACR(t *testing.T) {
 			state, socket := filepath.Join(dir, "state"), filepath.Join(dir, "s")
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			root := newRoot(program{name: "kritis"})
-			root.SetArgs(append([]string{"policyagent", "--policy-dir", policies, "--state-dir", state, "--socket", socket, "--plugin-socket", "", "--docker-config", filepath.Join(a.dir, "login.json"),
-				"--registry-config", filepath.Join(a.dir, "registries.yaml")}, tc.args...))
-			root.SetOut(io.Discard)
-			root.SetErr(io.Discard)
-			running, stop := context.WithCancel(ctx)
-			ended := make(chan error, 1)
-			go func() { ended <- root.ExecuteContext(running) }()
-			defer func() {
-				stop()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			}()
+			start(t, append([]string{"policyagent", "--policy-dir", policies, "--state-dir", state, "--socket", socket, "--plugin-socket", "", "--docker-config", filepath.Join(a.dir, "login.json"),
+				"--registry-config", filepath.Join(a.dir, "registries.yaml")}, tc.args...)...)
 			client := nodestate.NewClient(socket)
 			defer client.Close()
 			check(t, cluster.Await(ctx, "the agent", func(ctx context.Context) error {
@@ -210,6 +222,68 @@ func TestPolicyAgentAsksACR(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A webhook with a folder of policies says what nodes with it say.
+func TestWebhookAsksACR(t *testing.T) {
+	a := newPrivateACR(t, "cr:*")
+	policies := a.policies(t, "policies", a.pem, "namespaces/builder")
+	signed := a.push(t, "team/app")
+	certificate, err := cluster.NewCertificate()
+	check(t, err)
+	cert, key := a.write(t, "tls.crt", string(certificate.CertPEM)), a.write(t, "tls.key", string(certificate.KeyPEM))
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate.CAPEM)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	for name, tc := range map[string]struct {
+		args []string
+		want bool
+	}{
+		"as the account": {[]string{"--alicloud-config", a.config, "--acr-host", a.host + "=cn-hangzhou/acme"}, true},
+		"as nobody":      {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := freeAddress(t)
+			start(t, append([]string{"webhook", "--policy-dir", policies, "--tls-cert", cert, "--tls-key", key, "--listen", address, "--status-listen", freeAddress(t), "--drain-delay", "0s",
+				"--docker-config", filepath.Join(a.dir, "login.json"), "--registry-config", filepath.Join(a.dir, "registries.yaml")}, tc.args...)...)
+			review := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
+"operation":"CREATE","namespace":"prod","object":{"metadata":{"name":"p","namespace":"prod"},"spec":{"containers":[{"name":"c","image":"` + signed + `"}]}}}}`
+			var answer struct {
+				Response struct {
+					UID     string
+					Allowed bool
+				}
+			}
+			check(t, cluster.Await(t.Context(), "the webhook", func(ctx context.Context) error {
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+webhook.PodsPath, strings.NewReader(review))
+				if err != nil {
+					return err
+				}
+				req.Header.Set("Content-Type", "application/json")
+				res, err := client.Do(req)
+				if err != nil {
+					return err
+				}
+				defer res.Body.Close()
+				if res.StatusCode != http.StatusOK {
+					return errors.New(res.Status)
+				}
+				return json.NewDecoder(res.Body).Decode(&answer)
+			}))
+			if answer.Response.UID != "u" || answer.Response.Allowed != tc.want {
+				t.Errorf("%+v", answer.Response)
+			}
+		})
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	check(t, err)
+	check(t, l.Close())
+	return l.Addr().String()
 }
 
 type silent struct{}

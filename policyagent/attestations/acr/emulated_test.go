@@ -170,6 +170,10 @@ func TestEmulatedRuleAttests(t *testing.T) {
 				if err != nil || len(found) != 1 || found[0].Source != "acr acme, note namespaces/"+place.witness {
 					t.Fatalf("%s: %+v, %v", repository, found, err)
 				}
+				// That of another host of the instance would count, too, if we asked for it.
+				if !bytes.Contains(found[0].Payload, []byte(`"docker-reference":"`+repository+`"`)) {
+					t.Errorf("%s: %s", repository, found[0].Payload)
+				}
 				if v := judge(t, source, repository, d, place.pem, algorithm[place.pss]); v.Outcome != verifier.Allowed || v.Reason != verifier.Attested {
 					t.Errorf("%s: %+v", repository, v)
 				}
