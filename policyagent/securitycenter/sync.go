@@ -85,6 +85,8 @@ type engine struct {
 	failing bool     // the last sync failed
 	failure condition
 	listed  time.Time // when there was a complete listing, or work began
+
+	told string // what was logged of the last sync that something was amiss with; the syncing goroutine's alone
 }
 
 func newEngine(cfg Config, m *metrics, changed func(context.Context, []string)) *engine {
@@ -146,9 +148,7 @@ func (e *engine) sync(ctx context.Context) {
 	}
 	e.last, e.failing, e.failure, e.listed = l, false, condition{}, time.Now()
 	e.mu.Unlock()
-	if l.flaw != "" {
-		e.Log.WarnContext(ctx, "a listing of Security Center removes nothing", "why", l.flaw)
-	}
+	e.tell(ctx, "a listing of Security Center removes nothing", l.flaw)
 	e.metrics.synced(l.flaw == "")
 
 	asked := make(chan struct{})
@@ -191,13 +191,25 @@ func (e *engine) failed(ctx context.Context, err error) {
 	}
 	e.metrics.failed(err)
 	e.metrics.syncs.WithLabelValues("failed").Inc()
-	e.Log.WarnContext(ctx, "Security Center could not be listed; what is known stays in force", "error", err)
+	e.tell(ctx, "Security Center could not be listed; what is known stays in force", text)
 	e.mu.Lock()
 	e.failing = true
 	e.failure = condition{ReasonCloudUnavailable, fmt.Sprintf(textUnavailable, text)}
 	all := e.namespaces()
 	e.mu.Unlock()
 	e.changed(ctx, all)
+}
+
+// tell logs what is amiss with a sync when it is new, and when it is over: not at every sync. It is called by one goroutine.
+func (e *engine) tell(ctx context.Context, what, why string) {
+	if why == e.told {
+		return
+	}
+	if e.told = why; why == "" {
+		e.Log.InfoContext(ctx, "Security Center is listed again, and nothing is amiss")
+	} else {
+		e.Log.WarnContext(ctx, what, "why", why)
+	}
 }
 
 // askKeys asks for the keys that are due.

@@ -2,6 +2,8 @@ package securitycenter
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -147,4 +149,37 @@ func TestNames(t *testing.T) {
 	if got := alternativeName(strings.Repeat("a", 200)); len(got) > 253 || !strings.Contains(got, "-sc-") {
 		t.Errorf("%q", got)
 	}
+}
+
+// An outage of an hour is two lines in the log: that it began, and that it is over.
+func TestOutageIsToldOnce(t *testing.T) {
+	c := newCloud()
+	c.policy("prod", true, "qa", "team")
+	var log strings.Builder
+	e := syncing(c, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	syncs := func(n int, want ...string) {
+		t.Helper()
+		log.Reset()
+		for range n {
+			e.sync(t.Context())
+		}
+		said := strings.Split(strings.TrimSpace(log.String()), "\n")
+		said = slices.DeleteFunc(said, func(line string) bool { return line == "" })
+		fits := len(said) == len(want)
+		for i := 0; fits && i < len(said); i++ {
+			fits = strings.Contains(said[i], want[i])
+		}
+		if !fits {
+			t.Errorf("%d syncs: %q, want %q", n, said, want)
+		}
+	}
+	syncs(3)
+	c.failing = errors.New("away")
+	syncs(3, "could not be listed")
+	c.failing = errors.New("throttled")
+	syncs(3, "throttled")
+	c.failing = nil
+	syncs(3, "nothing is amiss")
+	c.policies = map[string]alicloud.SecurityPolicy{}
+	syncs(3, "removes nothing")
 }
