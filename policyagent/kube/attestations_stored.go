@@ -13,6 +13,10 @@ import (
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
+// lookedLately is how old a look may be whose result is the answer here. A node for which it does not suffice has the
+// controller look again after v1beta1.LookInterval; a person reads slower, and an image that stays denied is looked for often.
+const lookedLately = time.Minute
+
 // StoredAttestations are the objects of kind Attestation as they are: the source of a person's command. It writes nothing,
 // so the controller is not asked. Where a node would ask it, nobody can tell from here whether there is more.
 type StoredAttestations struct {
@@ -44,7 +48,8 @@ func (a *StoredAttestations) Attestations(ctx context.Context, repository string
 		return nil, err
 	}
 	found, unread := o.statements(name)
-	untold := a.untold(o.standing(repository, time.Now()), repository)
+	now := time.Now()
+	untold := a.untold(o.standing(repository, now), repository, now)
 	if unread != nil && untold != nil {
 		return found, fmt.Errorf("%w; %w", unread, untold)
 	}
@@ -74,13 +79,14 @@ func (a *StoredAttestations) get(ctx context.Context, name string, asked bool) (
 }
 
 // untold says why a node may find more than there is now, which it would ask the controller for.
-func (a *StoredAttestations) untold(s standing, repository string) error {
+func (a *StoredAttestations) untold(s standing, repository string, now time.Time) error {
 	const whatNext = "a node makes the cluster look: create the pod, and ask again"
+	stale := s.due || !s.answered || s.answer.State == v1beta1.AnswerComplete && now.Sub(s.answer.ObservedAt.Time).Abs() > lookedLately
 	switch {
 	case s.pending:
 		a.note(fmt.Sprintf("the controller was asked for attestations of %s %s ago and has not answered: ask again; if that stays so, see the log of kritis-controller", repository, max(s.age, 0).Truncate(time.Second)))
 		return errors.New("the controller has not answered yet")
-	case s.answer.State != "" && (s.due || !s.answered):
+	case s.answer.State != "" && stale:
 		a.note(fmt.Sprintf("the cluster has not looked for attestations of %s since %s: %s", repository, s.answer.ObservedAt.UTC().Format(time.RFC3339), whatNext))
 		return errors.New("the cluster has not looked for attestations lately")
 	case s.answer.State != "":

@@ -100,7 +100,14 @@ func testAttestations(t *testing.T, s *site) {
 	name := "sha256-" + strings.TrimPrefix(strings.SplitAfter(image, "@")[1], "sha256:")
 	verify().says(t, 0, "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
 	verify(asking...).says(t, 0, "VERDICT allowed (Attested)")
-	s.kubectl(t, append([]string{"explain", "-n", "prod", image}, s.registryArgs()...)...).says(t, 0, "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
+	explain := func(args ...string) result {
+		t.Helper()
+		return s.kubectl(t, append(append([]string{"explain", "-n", "prod"}, s.registryArgs()...), args...)...)
+	}
+	explain(image).says(t, 0, "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
+	check(t, s.Apply(t.Context(), "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: objects, namespace: prod}\nspec:\n  schedule: 0 0 1 1 *\n"+
+		"  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: \""+image+"\"}]}}}}\n"))
+	explain("cronjob/objects").says(t, 0, "CronJob prod/objects", "VERDICT allowed (Attested)", "prod/team-signs team Attestation "+name+" attested")
 
 	// The controller has looked, and there is none.
 	_, err = s.KubectlOutput(t.Context(), "patch", "attestation", name, "--type=json", "-p", `[{"op": "remove", "path": "/spec/statements"}]`)
@@ -109,7 +116,7 @@ func testAttestations(t *testing.T, s *site) {
 	answer := func(next time.Time) {
 		t.Helper()
 		const form = "2006-01-02T15:04:05Z"
-		asked := now.Add(-time.Minute).Format(form)
+		asked := now.Format(form)
 		_, err := s.KubectlOutput(t.Context(), "patch", "attestation", name, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"wanted":[{"repository":%q,"askedAt":%q}]}}`, repository, asked))
 		check(t, err)
 		_, err = s.KubectlOutput(t.Context(), "patch", "attestation", name, "--subresource=status", "--type=merge", "-p",
@@ -117,7 +124,8 @@ func testAttestations(t *testing.T, s *site) {
 		check(t, err)
 	}
 	answer(now.Add(time.Hour))
-	verify(asking...).says(t, 1, "VERDICT denied (NotAttested)", "NOTE the cluster looked for attestations of "+repository+" at "+now.Add(-time.Minute).Format(time.RFC3339))
+	verify(asking...).says(t, 1, "VERDICT denied (NotAttested)", "NOTE the cluster looked for attestations of "+repository+" at "+now.Format(time.RFC3339))
+	explain("cronjob/objects").says(t, 1, "VERDICT denied (NotAttested)", "NOTE the cluster looked for attestations of "+repository)
 	answer(now.Add(-time.Second))
 	verify().says(t, 2, "VERDICT could not tell (SourceFailed)", "NOTE the cluster has not looked for attestations of "+repository+" since ")
 
