@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlcontroller "sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -76,7 +75,7 @@ func addAttestations(m manager.Manager, newSource NewAttestationSource, log *slo
 		f.source = source
 	}
 	return builder.ControllerManagedBy(m).Named("attestations").
-		Watches(newObject(v1beta1.KindAttestation), &handler.EnqueueRequestForObject{}).
+		Watches(newObject(v1beta1.KindAttestation), &firstQuestions{}).
 		WithOptions(ctrlcontroller.Options{MaxConcurrentReconciles: fetchers}).
 		Complete(f)
 }
