@@ -112,9 +112,9 @@ func TestVerifyACRWithoutCluster(t *testing.T) {
 	public, err := os.ReadFile(team.Public)
 	check(t, err)
 	byTeam := a.policies(t, "by-team", string(public), "namespaces/team")
-	registries := []string{"--registry-config", filepath.Join(a.dir, "registries.yaml")}
-	anonymous := append(registries, "--docker-config", filepath.Join(a.dir, "nobody.json"))
-	loggedIn := append(registries[:2:2], "--docker-config", filepath.Join(a.dir, "login.json"))
+	registries := filepath.Join(a.dir, "registries.yaml")
+	anonymous := []string{"--registry-config", registries, "--docker-config", filepath.Join(a.dir, "nobody.json")}
+	loggedIn := []string{"--registry-config", registries, "--docker-config", filepath.Join(a.dir, "login.json")}
 	if code, out, errs := execute(t, program{name: "kritis"}, append([]string{"sign", cosigned, "--key", team.Private}, loggedIn...)...); code != 0 {
 		t.Fatalf("%d %s%s", code, out, errs)
 	}
