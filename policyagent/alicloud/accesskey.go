@@ -62,15 +62,18 @@ func readAccessKey(dir string) (credential, error) {
 		dir = current
 	}
 	var c credential
-	for name, to := range map[string]*string{"accessKeyId": &c.id, "accessKeySecret": &c.secret, "securityToken": &c.token} {
-		data, err := readBounded(filepath.Join(dir, name), maxSecretFile)
-		if name == "securityToken" && errors.Is(err, os.ErrNotExist) {
+	for _, file := range []struct {
+		name string
+		to   *string
+	}{{"accessKeyId", &c.id}, {"accessKeySecret", &c.secret}, {"securityToken", &c.token}} {
+		data, err := readBounded(filepath.Join(dir, file.name), maxSecretFile)
+		if file.to == &c.token && errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return credential{}, fmt.Errorf("read the AccessKey: %w", err)
 		}
-		*to = strings.TrimSpace(string(data))
+		*file.to = strings.TrimSpace(string(data))
 		if *to == "" && name != "securityToken" {
 			return credential{}, fmt.Errorf("read the AccessKey: %s is empty", filepath.Join(dir, name))
 		}
