@@ -74,8 +74,8 @@ func readAccessKey(dir string) (credential, error) {
 			return credential{}, fmt.Errorf("read the AccessKey: %w", err)
 		}
 		*file.to = strings.TrimSpace(string(data))
-		if *to == "" && name != "securityToken" {
-			return credential{}, fmt.Errorf("read the AccessKey: %s is empty", filepath.Join(dir, name))
+		if *file.to == "" && file.to != &c.token {
+			return credential{}, fmt.Errorf("read the AccessKey: %s is empty", filepath.Join(dir, file.name))
 		}
 	}
 	return c, nil
