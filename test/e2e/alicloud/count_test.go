@@ -40,7 +40,7 @@ spec:
       restartPolicy: OnFailure
       terminationGracePeriodSeconds: 1
       topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {test: many}}}]
-      containers: [{name: main, image: %q, command: ["true"]}]
+      containers: [{name: main, image: %q, command: [/bin/busybox, "true"]}]
 `, i, replicas, replicas, image)))
 		if i%10 == 9 {
 			s.awaitJobs(t, i+1)
