@@ -178,7 +178,7 @@ func (q *question) settle(ctx context.Context, o attestationObject) (attestation
 	now := time.Now()
 	s := o.standing(q.repository, now)
 	switch {
-	case s.answered && !s.due && !(q.insufficient && s.old):
+	case s.answered && !s.due && (!q.insufficient || !s.old):
 		return o, s.verdict()
 	case s.pending && s.age >= patienceFor:
 		return o, fmt.Errorf("the controller has not answered for %s: is kritis-controller running? see its log", s.age.Truncate(time.Second))
