@@ -12,16 +12,16 @@ import (
 // Who asks for the first time waits for nobody who was denied and asks again.
 func TestFirstQuestionsGoFirst(t *testing.T) {
 	attestation := func(name, version string, wanted []string, answered ...string) *event.UpdateEvent {
-		list := func(repositories []string) (all []any) {
+		list := func(repositories []string, askedAt string) (all []any) {
 			for _, r := range repositories {
-				all = append(all, map[string]any{"repository": r, "askedAt": "2026-01-02T03:04:05Z", "observedAt": "2026-01-02T03:04:05Z", "nextAt": "2026-01-02T03:04:05Z", "state": "Complete", "statements": int64(0)})
+				all = append(all, map[string]any{"repository": r, "askedAt": askedAt, "observedAt": "2026-01-02T03:04:05Z", "nextAt": "2026-01-02T03:04:05Z", "state": "Complete", "statements": int64(0)})
 			}
 			return all
 		}
 		o := newObject("Attestation")
 		o.SetName(name)
 		o.SetResourceVersion(version)
-		o.Object["spec"], o.Object["status"] = map[string]any{"wanted": list(wanted)}, map[string]any{"answers": list(answered)}
+		o.Object["spec"], o.Object["status"] = map[string]any{"wanted": list(wanted, "2026-01-02T03:04:15Z")}, map[string]any{"answers": list(answered, "2026-01-02T03:04:05Z")}
 		return &event.UpdateEvent{ObjectOld: newObject("Attestation"), ObjectNew: o}
 	}
 	q := priorityqueue.New[reconcile.Request]("test")
