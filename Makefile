@@ -28,9 +28,9 @@ cluster-tools: node-tools
 .PHONY: test
 test: cluster-tools ## all tests, with the race detector; real containerd, registries, cosign
 	$(GO) vet ./...
-	@# What runs whole nodes runs alone: the rest of the suite would take their processor.
+	@# What runs whole nodes runs after the rest, which would take their processor, and in pairs: nodes wait more than they compute.
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -vE '/test/|/live$$')
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 1 $$($(GO) list ./... | grep -E '/test/|/live$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 2 $$($(GO) list ./... | grep -E '/test/|/live$$')
 
 .PHONY: generate
 generate: ## make the CRDs and DeepCopy functions from policyagent/api

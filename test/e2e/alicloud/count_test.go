@@ -39,6 +39,9 @@ spec:
     spec:
       restartPolicy: OnFailure
       terminationGracePeriodSeconds: 1
+      hostNetwork: true # and what else takes a pod's time and no call
+      automountServiceAccountToken: false
+      enableServiceLinks: false
       topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {test: many}}}]
       containers: [{name: main, image: %q, command: [/bin/busybox, "true"]}]
 `, i, replicas, replicas, image)))
