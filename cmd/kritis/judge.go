@@ -33,10 +33,16 @@ type judgeFlags struct {
 }
 
 func (j *judgeFlags) add(f *pflag.FlagSet) {
+	j.addForPods(f)
+	f.Lookup("platform").Usage = "`platform` of the node, for images of several; default: those of the cluster's nodes, or linux/" + runtime.GOARCH
+	f.StringVar(&j.handler, "runtime-handler", "", "runtime `handler` of the pod")
+}
+
+// addForPods is add for commands that learn platform and handler from pods.
+func (j *judgeFlags) addForPods(f *pflag.FlagSet) {
 	f.StringVar(&j.floor, "floor", "", "`file` with the nodes' minimum policy")
 	f.StringVar(&j.attestationDir, "attestation-dir", "", "`folder` with attestations, besides registries")
-	f.StringVar(&j.platform, "platform", "", "`platform` of the node, for images of several; default: those of the cluster's nodes, or linux/"+runtime.GOARCH)
-	f.StringVar(&j.handler, "runtime-handler", "", "runtime `handler` of the pod")
+	f.StringVar(&j.platform, "platform", "", "`platform` of nodes that may not be read; default: linux/"+runtime.GOARCH)
 	j.registries.addForUser(f)
 	f.StringSliceVar(&j.askedOfController, "ask-controller", askedOfController(), "in a cluster, `hosts` of registries about whose images its nodes ask the controller: the value that they have")
 }

@@ -110,7 +110,7 @@ Exit codes: 0 allowed or done, 1 denied, 2 could not tell or misuse.`,
 			root.AddCommand(c)
 		}
 	}
-	add(enforcement, newExplainCommand(p), newStatusCommand(p))
+	add(enforcement, newExplainCommand(p), newStatusCommand(p), newReportCommand(p))
 	add(images, newVerifyCommand(p), newLintCommand(p), newResolveCommand(p), newSignCommand(p), newProbeCommand(p))
 	if !p.kubectl {
 		add(processes, newPluginCommand(), newPolicyAgentCommand(), newWebhookCommand(), newInstallCommand(), newReadyCommand())

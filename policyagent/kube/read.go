@@ -15,8 +15,9 @@ import (
 
 // Limits of what a person's command reads.
 const (
-	readTimeout  = 30 * time.Second
-	maxReadBytes = 256 << 20 // of all pages of a list
+	readTimeout  = 30 * time.Second // for one object, or one page of a list
+	maxReadBytes = 256 << 20        // of one object or page
+	maxListBytes = 1 << 30          // of all pages: they are not in memory at once
 	maxReadItems = 50_000
 )
 
@@ -74,8 +75,6 @@ func (s *Server) ReadObject(ctx context.Context, o Objects, name string, into an
 
 // ReadList calls each with the JSON of every object of a list.
 func (s *Server) ReadList(ctx context.Context, o Objects, sel Selection, each func(json.RawMessage) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	seen, size := 0, 0
 	for next := ""; ; {
 		limit := pageSize
@@ -88,7 +87,7 @@ func (s *Server) ReadList(ctx context.Context, o Objects, sel Selection, each fu
 				req = req.Param(name, value)
 			}
 		}
-		data, err := read(ctx, req, maxReadBytes-size)
+		data, err := readPage(ctx, req, min(maxReadBytes, maxListBytes-size))
 		if err != nil {
 			return s.explain(err, "list", o)
 		}
@@ -105,11 +104,24 @@ func (s *Server) ReadList(ctx context.Context, o Objects, sel Selection, each fu
 				return fmt.Errorf("listing %s: %w", o, err)
 			}
 		}
-		if p.Metadata.Continue == "" || p.Metadata.Continue == next || sel.Most > 0 && seen >= sel.Most {
+		switch left := p.Metadata.RemainingItemCount; {
+		case sel.Most > 0 && seen >= sel.Most:
 			return nil
+		case p.Metadata.Continue == "" && left != nil && *left > 0:
+			return fmt.Errorf("listing %s: the list ends and leaves out %d: is something between here and the API server changing it?", o, *left)
+		case p.Metadata.Continue == "":
+			return nil
+		case p.Metadata.Continue == next:
+			return fmt.Errorf("listing %s: the list goes in circles: is something between here and the API server changing it?", o)
 		}
 		next = p.Metadata.Continue
 	}
+}
+
+func readPage(ctx context.Context, req getter, limit int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return read(ctx, req, limit)
 }
 
 // Discover returns the resources of a group in the version that the cluster prefers, and that version. A group that is not

@@ -84,8 +84,9 @@ func TestReadErrors(t *testing.T) {
 		"no list":     {code: 200, body: "{}", list: "is not a list: is http"},
 		"an item":     {code: 200, body: `{"items":[{"bad":true}]}`, list: "listing pods in namespace prod: bad item"},
 		"the same again": {
-			code: 200, body: `{"metadata":{"continue":"x"},"items":[{}]}`, // ends, rather than going in circles
+			code: 200, body: `{"metadata":{"continue":"x"},"items":[{}]}`, list: "listing pods in namespace prod: the list goes in circles",
 		},
+		"cut short": {code: 200, body: `{"metadata":{"remainingItemCount":7},"items":[{}]}`, list: "the list ends and leaves out 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := answers(t, c.code, c.body)

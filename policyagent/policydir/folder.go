@@ -50,6 +50,19 @@ func Read(dir string) (Contents, error) {
 	}
 }
 
+// Parse is Read for the text of one file. The name is what errors call it.
+func Parse(name string, data []byte) (Contents, error) {
+	if len(data) > maxFile {
+		return Contents{}, fmt.Errorf("%s: it has more than %d bytes; split it", name, maxFile)
+	}
+	o := objects{places: map[string]string{}}
+	o.file(name, data)
+	if err := o.failures.err(); err != nil {
+		return Contents{}, err
+	}
+	return Contents{o.document, o.notices}, nil
+}
+
 func read(dir string) (Contents, error) {
 	names, err := list(dir)
 	if err != nil {

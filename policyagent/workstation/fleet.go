@@ -236,6 +236,16 @@ func decodeNode(raw []byte) (kubeNode, bool, error) {
 	return node, os == "" || os == "linux", err
 }
 
+// PlatformsByNode are the platforms of the nodes of Linux, such as "linux/amd64".
+func PlatformsByNode(ctx context.Context, s *kube.Server) (map[string]string, error) {
+	nodes, err := readNodes(ctx, s)
+	all := make(map[string]string, len(nodes))
+	for _, n := range nodes {
+		all[n.name] = n.platform
+	}
+	return all, err
+}
+
 // Platforms are those of a node, or of all nodes, such as "linux/amd64", in order.
 func Platforms(ctx context.Context, s *kube.Server, node string) ([]string, error) {
 	var nodes []kubeNode
