@@ -43,6 +43,8 @@ type Options struct {
 	Bare bool
 	// Systemd gives every node what stands in for systemd there: placement host needs it.
 	Systemd bool
+	// Build makes the image's programs, given as [cluster.Build] takes them; nil: cluster.Build.
+	Build func(ctx context.Context, pkg string) (string, error)
 }
 
 // Site is a running cluster with a registry and the product's image. Its methods may be called from any goroutine, those
@@ -97,7 +99,10 @@ func Start(ctx context.Context, o Options) (s *Site, err error) {
 	if o.Bare {
 		return s, nil
 	}
-	return s, s.importImage(ctx)
+	if o.Build == nil {
+		o.Build = cluster.Build
+	}
+	return s, s.importImage(ctx, o.Build)
 }
 
 // prepare makes what does not need a cluster.
@@ -131,10 +136,10 @@ func (s *Site) prepare(ctx context.Context) error {
 }
 
 // importImage gives every node the product's image, of this machine's architecture, as `make image` would write it.
-func (s *Site) importImage(ctx context.Context) error {
+func (s *Site) importImage(ctx context.Context, build func(context.Context, string) (string, error)) error {
 	var programs []string
 	for _, pkg := range image.Packages() {
-		program, err := cluster.Build(ctx, pkg)
+		program, err := build(ctx, pkg)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,391 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/kritis-node/kritis-node/test/site"
+)
+
+// Patience is how long after the last fault everything that is attested has to run.
+const Patience = 30 * time.Second
+
+// controlNamespace has the pod by which the soak sees that the kubelet hears the API server again. It has no policy.
+const controlNamespace = "default"
+
+// Options say how long a soak is, and where it writes.
+type Options struct {
+	Seed uint64
+	// For is how long rounds begin; Rounds, if not zero, is how many there are at most.
+	For    time.Duration
+	Rounds int
+	Shape
+	// Dir takes the logs. It must be there, and not in /run.
+	Dir string
+	// Progress is called with lines, one at a time.
+	Progress func(line string)
+}
+
+// Needs is what [cluster.Isolate] has to be told of.
+func Needs() []string { return site.Needs() }
+
+// soak is a running one.
+type soak struct {
+	Options
+	*place
+	eyes   *eyes
+	report *Report
+	say    func(format string, args ...any)
+
+	mu     sync.Mutex
+	active map[int]Fault // faults that are in force, by their place in the round
+	items  []*item       // of this round
+	shown  int           // violations that were told
+}
+
+// Run starts a cluster and lets it suffer. An error is one of the soak itself, for example of a cluster that does not start: then
+// nothing is known. What must not be is in the report.
+func Run(ctx context.Context, o Options) (_ *Report, err error) {
+	var lock sync.Mutex
+	log, err := os.Create(filepath.Join(o.Dir, "progress.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	progress := o.Progress
+	o.Progress = func(line string) {
+		lock.Lock()
+		defer lock.Unlock()
+		fmt.Fprintln(log, line)
+		progress(line)
+	}
+	s := &soak{Options: o, report: newReport(o), say: tell(o.Progress), active: map[int]Fault{}}
+	s.say("seed %d, logs in %s", o.Seed, o.Dir)
+	s.place, err = startPlace(ctx, o)
+	defer func() {
+		s.keepLogs(ctx)
+		err = errors.Join(err, s.place.close())
+	}()
+	if err != nil {
+		return nil, err
+	}
+	if s.images, err = newImages(ctx, s.place); err != nil {
+		return nil, err
+	}
+	if s.eyes, err = openEyes(s.Node(), s.images); err != nil {
+		return nil, err
+	}
+	err = s.rounds(ctx)
+	return s.report, errors.Join(err, s.eyes.close())
+}
+
+func (s *soak) rounds(ctx context.Context) error {
+	// One of each way, without faults: what was never used yet does not count as leaked later, and the soak itself is known to work.
+	first := Round{}
+	for _, way := range []Way{Admitted, Bare, InCloud, Static, Direct} {
+		first.Loads = append(first.Loads, Load{Way: way, Attested: true}, Load{Way: way, Fresh: true})
+	}
+	first.Loads = append(first.Loads, Load{Way: Forged})
+	if err := s.round(ctx, first); err != nil {
+		return err
+	}
+	if len(s.report.Violations) > 0 {
+		return nil
+	}
+	var err error
+	if s.report.Use[0], err = s.usage(); err != nil {
+		return err
+	}
+	began := time.Now()
+	for number := 1; time.Since(began) < s.For && (s.Rounds == 0 || number <= s.Rounds); number++ {
+		if err := s.round(ctx, Plan(s.Seed, number, s.Shape)); err != nil {
+			return fmt.Errorf("round %d: %w", number, err)
+		}
+		leaks, now := s.awaitNoLeaks(ctx, s.report.Use[0])
+		for _, l := range leaks {
+			s.report.violation("round %d: leaked: %s", number, l)
+		}
+		s.report.Use[1] = now
+		s.report.Rounds, s.report.Took = number, time.Since(began)
+		s.tellViolations()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	s.report.Seen = s.eyes.counts()
+	s.report.Violations = append(s.report.Violations, s.eyes.violations()...)
+	return s.eyes.blind()
+}
+
+// round plays a round, and then waits until all that has to run does.
+func (s *soak) round(ctx context.Context, r Round) error {
+	if err := s.keepPlan(r); err != nil {
+		return err
+	}
+	if err := s.images.prepare(ctx, r.Loads); err != nil {
+		return err
+	}
+	s.say("round %d: %d faults, %d containers", r.Number, len(r.Faults), len(r.Loads))
+	items := make([]*item, len(r.Loads))
+	for n, l := range r.Loads {
+		items[n] = s.newItem(l, fmt.Sprintf("round-%d-%d", r.Number, n), s.images.take(l))
+	}
+	s.mu.Lock()
+	s.items = items
+	s.mu.Unlock()
+
+	playing, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer func() { cancel(); work.Wait() }()
+	for _, i := range items {
+		work.Go(func() {
+			wait(playing, i.At)
+			s.start(playing, i)
+		})
+	}
+	work.Go(func() { s.watch(playing, items) })
+	work.Go(func() { s.tellProgress(playing, r) })
+	if err := s.faults(ctx, r); err != nil {
+		return err
+	}
+	// Loads may begin after the last fault has ended.
+	var last time.Duration
+	for _, i := range items {
+		last = max(last, i.At)
+	}
+	wait(ctx, last-s.lastFaultAge(r))
+	if err := s.calm(ctx, r, items); err != nil {
+		return err
+	}
+	cancel()
+	work.Wait()
+	s.report.count(items)
+	return s.clear(ctx, items)
+}
+
+// lastFaultAge is how long a round's faults take as planned.
+func (s *soak) lastFaultAge(r Round) time.Duration {
+	var age time.Duration
+	for _, f := range r.Faults {
+		age = max(age, f.At+f.For)
+	}
+	return age
+}
+
+// faults lets a round's faults happen and returns when all are repaired.
+func (s *soak) faults(ctx context.Context, r Round) error {
+	var work sync.WaitGroup
+	failed := make([]error, len(r.Faults))
+	for n, f := range r.Faults {
+		work.Go(func() {
+			wait(ctx, f.At)
+			s.set(n, &f)
+			s.say("  %s for %s", f.name(), f.For)
+			if err := s.strike(ctx, f); err != nil {
+				failed[n] = fmt.Errorf("%s: %w", f, err)
+			}
+			s.set(n, nil)
+		})
+	}
+	work.Wait()
+	return errors.Join(failed...)
+}
+
+func (s *soak) set(n int, f *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f == nil {
+		delete(s.active, n)
+		return
+	}
+	s.active[n] = *f
+}
+
+// watch looks which containers run, until ctx ends.
+func (s *soak) watch(ctx context.Context, items []*item) {
+	for ctx.Err() == nil {
+		_ = s.look(ctx, items) // containerd may be down
+		wait(ctx, 200*time.Millisecond)
+	}
+}
+
+// calm waits, after the last fault, until all that is attested has run. The clock of what goes through the API server runs from
+// the moment at which the kubelet hears it again: how long Kubernetes' own programs take for that is not the product's.
+func (s *soak) calm(ctx context.Context, r Round, items []*item) error {
+	ended := time.Now()
+	heard, err := s.control(ctx, r)
+	if err != nil {
+		return err
+	}
+	base := func(i *item) time.Time {
+		if i.viaAPI() {
+			return heard
+		}
+		return ended
+	}
+	for {
+		var late, waiting []*item
+		for _, i := range items {
+			if !i.waits() {
+				continue
+			}
+			waiting = append(waiting, i)
+			if time.Since(base(i)) > Patience {
+				late = append(late, i)
+			}
+		}
+		if len(waiting) == 0 || ctx.Err() != nil {
+			break
+		}
+		if len(late) > 0 {
+			s.late(ctx, r, late, base)
+			break
+		}
+		for _, i := range waiting {
+			if i.Way == Direct || time.Since(base(i)) < 2*time.Second {
+				continue
+			}
+			if anew, _ := s.unstick(ctx, i); anew { // what the API server cannot tell now it can later
+				s.report.Anew++
+			}
+		}
+		wait(ctx, 300*time.Millisecond)
+	}
+	worst := time.Duration(0)
+	for _, i := range items {
+		if i.Attested && !i.waits() {
+			worst = max(worst, i.ran.Sub(base(i)))
+		}
+	}
+	s.report.recovered(r.Faults, worst)
+	s.say("round %d: all that is attested ran %.1f s after the last fault", r.Number, worst.Seconds())
+	return ctx.Err()
+}
+
+// control makes a pod and waits until the kubelet has taken it up, which the plugin has no part in.
+func (s *soak) control(ctx context.Context, r Round) (time.Time, error) {
+	name := fmt.Sprintf("control-%d", r.Number)
+	image := s.images.take(Load{Way: Direct, Attested: true})
+	err := patient(ctx, "kubelet to take up a pod", func(ctx context.Context) error {
+		known, err := s.api.get(ctx, controlNamespace, name)
+		if err != nil {
+			_, _, err := s.api.create(ctx, pod(controlNamespace, name, s.NodeName(), image))
+			return errors.Join(errors.New("it was made"), err)
+		}
+		if known.Status.StartTime == nil {
+			return errors.New("it was not taken up")
+		}
+		return nil
+	})
+	return time.Now(), err
+}
+
+// late notes what did not run in time, with what is known of it, and waits whether it ever does.
+func (s *soak) late(ctx context.Context, r Round, late []*item, base func(*item) time.Time) {
+	if s.mustDescribe() {
+		s.describe(ctx, fmt.Sprintf("late-round-%d", r.Number), late)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
+	defer cancel()
+	for ctx.Err() == nil {
+		waits := false
+		for _, i := range late {
+			waits = waits || i.waits()
+		}
+		if !waits {
+			break
+		}
+		wait(ctx, time.Second)
+	}
+	for _, i := range late {
+		outcome := "did not run at all"
+		if !i.waits() {
+			outcome = fmt.Sprintf("ran %.1f s after the last fault", i.ran.Sub(base(i)).Seconds())
+		}
+		s.report.violation("round %d: %s %s; last said: %s", r.Number, i, outcome, i.said)
+	}
+	s.tellViolations()
+}
+
+func (s *soak) mustDescribe() bool { return len(s.report.Violations) < 10 }
+
+func (s *soak) tellViolations() {
+	for ; s.shown < len(s.report.Violations); s.shown++ {
+		s.say("VIOLATION: %s", s.report.Violations[s.shown])
+	}
+}
+
+// tellProgress says every ten seconds how things are.
+func (s *soak) tellProgress(ctx context.Context, r Round) {
+	for {
+		wait(ctx, 10*time.Second)
+		if ctx.Err() != nil {
+			return
+		}
+		s.mu.Lock()
+		waits, ran := 0, 0
+		for _, i := range s.items {
+			if i.waits() {
+				waits++
+			} else if i.Attested {
+				ran++
+			}
+		}
+		var active []string
+		for _, f := range s.active {
+			active = append(active, f.name())
+		}
+		s.mu.Unlock()
+		s.say("round %d: %d attested ran, %d wait; failing now: %q; unattested seen to run: %d", r.Number, ran, waits, active, len(s.eyes.violations()))
+	}
+}
+
+func (s *soak) keepPlan(r Round) error {
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir, fmt.Sprintf("round-%03d.json", r.Number)), append(data, '\n'), 0o644)
+}
+
+// describe writes what is known of items, and of the product, into the logs.
+func (s *soak) describe(ctx context.Context, name string, items []*item) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	text := ""
+	for _, i := range items {
+		stdout, stderr, _, err := s.Kubectl(ctx, "--namespace", i.namespace, "describe", "pod", i.podName())
+		text += fmt.Sprintf("=== %s\nlast said: %s\n%s%s%v\n", i, i.said, stdout, stderr, err)
+	}
+	status, err := s.Status(ctx, 0)
+	text += fmt.Sprintf("=== plugin: %+v %v\n%s\n", status, err, s.Site.Describe(ctx))
+	_ = os.WriteFile(filepath.Join(s.Dir, name+".txt"), []byte(text), 0o644)
+}
+
+// keepLogs writes what the processes wrote into the folder.
+func (s *soak) keepLogs(ctx context.Context) {
+	if s.place.Site == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	keep := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o644); err != nil {
+			s.say("keeping %s: %v", name, err)
+		}
+	}
+	keep("site.txt", s.Site.Describe(ctx))
+	keep("cluster.txt", s.Logs())
+	keep("services.txt", s.Systemd(0).Logs())
+	audit, err := os.ReadFile(s.Nodes()[0].Path(disk + "/log/decisions.jsonl"))
+	if err != nil {
+		audit = []byte(err.Error())
+	}
+	keep("decisions.jsonl", string(audit))
+}
