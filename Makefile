@@ -19,14 +19,16 @@ build: ## build bin/kritis, static, for this machine; bin/kubectl-kritis is the 
 	ln -sf kritis bin/kubectl-kritis
 
 # What the commands below need, built once. A node takes minutes less than a whole cluster.
-.PHONY: node-tools cluster-tools
+.PHONY: node-tools cluster-tools test-tools
 node-tools:
 	@test/tools/install containerd-2.4 containerd-2.3 cosign
 cluster-tools: node-tools
 	@test/tools/install kubernetes controller-gen helm
+test-tools: cluster-tools
+	@test/tools/install containerd-2.2 containerd-2.1
 
 .PHONY: test
-test: cluster-tools ## all tests, with the race detector; real containerd, registries, cosign
+test: test-tools ## all tests, with the race detector; real containerd, registries, cosign
 	$(GO) vet ./...
 	@# What runs whole nodes runs after the rest, which would take their processor, and in pairs: nodes wait more than they compute.
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -vE '/test/|/live$$')

@@ -19,7 +19,7 @@ const (
 
 // Options say how a node is set up. The zero value is containerd 2.4 with NRI on, as containerd ships it.
 type Options struct {
-	// Containerd is "2.4" (default) or "2.3".
+	// Containerd is "2.4" (default), "2.3", "2.2" or "2.1": the tool containerd-… of test/tools.
 	Containerd string
 	// Dir is a folder in which the node makes its own, see [Node.Dir]; empty: /run, which is in memory and goes with
 	// [Isolate]. A benchmark that wants a disk names another, with a short path, because sockets will live in it.

@@ -188,3 +188,12 @@ func (s *site) testAgree(t *testing.T) {
 		})
 	}
 }
+
+// expectOneLine expects a message for people: one line, with these words.
+func expectOneLine(t *testing.T, text string, words ...string) {
+	t.Helper()
+	if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") || !strings.HasPrefix(text, "kritis: ") {
+		t.Errorf("it should be one line that begins with the program's name: %q", text)
+	}
+	expectWords(t, text, words...)
+}

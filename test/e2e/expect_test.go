@@ -119,3 +119,16 @@ func containsLine(file, words string) error {
 	}
 	return err
 }
+
+// expectMetric expects a line of the plugin's metrics.
+func (s *site) expectMetric(t *testing.T, line string) {
+	t.Helper()
+	metrics, err := s.AskPlugin(t.Context(), "/metrics")
+	check(t, err)
+	for l := range strings.Lines(string(metrics)) {
+		if strings.TrimSpace(l) == line {
+			return
+		}
+	}
+	t.Errorf("no metric %q in:\n%s", line, metrics)
+}

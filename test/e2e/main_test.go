@@ -10,7 +10,7 @@
 //	outage_test.go, state_test.go, bootstrap_test.go   registry, agent or files gone
 //	burst_test.go        many unknown images do not hold up a known one
 //	isolation_test.go    the plugin has no network and no capabilities
-//	besteffort_test.go, floor_test.go   what a node that does not require the plugin says; the node's minimum
+//	floor_test.go        the node's minimum, whatever the cluster says
 //	audit_test.go        every decision leaves its evidence
 //	commands_test.go     sign, verify, explain, status, lint
 //

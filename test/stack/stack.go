@@ -22,7 +22,7 @@ func Isolate(more ...string) {
 // Options say what a Stack is made of. The zero value is containerd 2.4 that requires the plugin, with everything
 // started.
 type Options struct {
-	// Containerd is "2.4" (default) or "2.3".
+	// Containerd is "2.4" (default), "2.3", "2.2" or "2.1": the tool containerd-… of test/tools.
 	Containerd string
 	// NotRequired leaves the plugin out of the runtime's required plugins.
 	NotRequired bool
