@@ -49,7 +49,7 @@ func Allow(images []Image, policies verifier.Document, floor *verifier.Floor, cl
 	listed := map[[2]string]bool{}
 	for n := range images {
 		i := &images[n]
-		if i.Verdict.Outcome != verifier.Denied || listed[[2]string{i.Namespace, i.Image}] {
+		if i.Verdict.Outcome != verifier.Denied {
 			continue
 		}
 		req := verifier.Request{Namespace: i.Namespace, Image: i.Image, RuntimeHandler: i.RuntimeHandler, Now: now}
@@ -57,7 +57,11 @@ func Allow(images []Image, policies verifier.Document, floor *verifier.Floor, cl
 			i.NoEntry = whyNot(v)
 			continue
 		}
-		listed[[2]string{i.Namespace, i.Image}] = true
+		name := [2]string{i.Namespace, i.Image}
+		if listed[name] { // with another digest or handler
+			continue
+		}
+		listed[name] = true
 		if last := len(lists) - 1; last < 0 || lists[last].Spec.Patterns[0].Namespace != i.Namespace || len(lists[last].Spec.Patterns) == maxEntries {
 			lists = append(lists, newAllowlist(i.Namespace, names))
 		}
@@ -69,12 +73,11 @@ func Allow(images []Image, policies verifier.Document, floor *verifier.Floor, cl
 
 // whyNot says why an entry would not do.
 func whyNot(v verifier.Verdict) string {
-	for _, p := range v.Policies {
-		if p.Floor {
-			return "the nodes' floor does not let the cluster's allow-lists decide: see docs/floor.md"
-		}
+	switch v.Reason {
+	case verifier.InvalidReference, verifier.RuntimeHandler, verifier.NoPolicyDenied, verifier.Checkpoint:
+		return v.Detail // which comes before allow-lists
 	}
-	return v.Detail
+	return "the nodes' floor does not leave it to the cluster's allow-lists: see docs/floor.md"
 }
 
 // reason is what an entry says about itself.
