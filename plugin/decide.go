@@ -78,7 +78,7 @@ func (d *decider) decide(ctx context.Context, s *subject, now time.Time) *decisi
 		if !made.admits() {
 			break
 		}
-		if dv := d.volume(ctx, r, s, v, now); !dv.admits() {
+		if dv := d.volume(ctx, r, s, v, now, d.judge); !dv.admits() {
 			return dv
 		}
 	}
@@ -118,12 +118,15 @@ func restsOnName(image string) bool {
 	return err != nil || ref.Digest == ""
 }
 
+// judgement decides about one image of a container.
+type judgement func(ctx context.Context, r *rules, req verifier.Request, c verifier.Content) *decision
+
 // judge applies the rules, and once more after the agent was asked for what was missing.
 func (d *decider) judge(ctx context.Context, r *rules, req verifier.Request, c verifier.Content) *decision {
 	if r.broken != "" {
 		return couldNotTell(req.Image, r.generation, verifier.NoSnapshot, r.broken)
 	}
-	look := &lookup{records: d.records, now: req.Now}
+	look := &lookup{records: d.records, now: req.Now, fresh: req.Now.Add(-negativeFresh)}
 	v := r.Decide(req, c, look)
 	if v.Outcome != verifier.Allowed && len(look.wanted) > 0 {
 		if err := d.fetch(ctx, look.wanted, req.Now); err != nil {
@@ -132,6 +135,11 @@ func (d *decider) judge(ctx context.Context, r *rules, req verifier.Request, c v
 		look.again()
 		v = r.Decide(req, c, look)
 	}
+	return r.conclude(req, v)
+}
+
+// conclude makes a decision of a verdict.
+func (r *rules) conclude(req verifier.Request, v verifier.Verdict) *decision {
 	if v.Reason == verifier.NoSnapshot && r.stateProblem != "" {
 		v.Detail = r.stateProblem
 	}
@@ -199,7 +207,7 @@ func (d *decider) prompt(w nodestate.FetchRequest) {
 
 // volume answers for an image volume. containerd tells the digest and no name, so every name that the digest has on
 // this node is tried: the content is what counts.
-func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolume, now time.Time) *decision {
+func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolume, now time.Time, judge judgement) *decision {
 	c := &content{ctx: ctx, contents: d.contents}
 	names := []string{"sha256:" + v.target.Hex()}
 	snap, err := d.contents.store.snapshot(ctx, v.key)
@@ -213,7 +221,7 @@ func (d *decider) volume(ctx context.Context, r *rules, s *subject, v imageVolum
 	}
 	var first *decision
 	for _, name := range names {
-		made := d.judge(ctx, r, s.request(name, now), view)
+		made := judge(ctx, r, s.request(name, now), view)
 		if made.admits() {
 			return made
 		}
@@ -266,6 +274,8 @@ func couldNotTell(image string, generation uint64, reason verifier.Reason, detai
 type lookup struct {
 	records recordReader
 	now     time.Time
+	// fresh is when a record must have been fetched, or later, to say that no attestation suffices.
+	fresh   time.Time
 	wanted  []nodestate.FetchRequest
 	asked   bool
 	failure error // why asking the agent did not help
@@ -288,7 +298,7 @@ func (l *lookup) Attestations(repository string, d verifier.Digest) ([]verifier.
 	case len(rec.Failures) > 0:
 		l.want(repository, d, true)
 		return rec.Attestations, errors.New(rec.Failures[0])
-	case l.now.Sub(rec.FetchedAt) > negativeFresh || rec.FetchedAt.After(l.now):
+	case rec.FetchedAt.Before(l.fresh) || rec.FetchedAt.After(l.now):
 		l.want(repository, d, true) // used only if the image is not admitted
 	}
 	return rec.Attestations, nil

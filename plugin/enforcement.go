@@ -70,6 +70,7 @@ func (p *Plugin) synchronized(containers int) {
 func (p *Plugin) registered() {
 	p.state.mu.Lock()
 	p.state.registered, p.state.since, p.state.lastError = true, time.Now(), ""
+	p.state.arrive(p.state.since)
 	info, found := p.state.runtime, p.state.found
 	p.state.mu.Unlock()
 	p.counters.connections.Inc()
@@ -78,11 +79,13 @@ func (p *Plugin) registered() {
 		"decisionTime", info.decisionTime(), "containersRunningAlready", found)
 	p.publish()
 	p.ready()
+	p.recheck.look() // what was started meanwhile
 }
 
 func (p *Plugin) disconnected(err error) {
 	p.state.mu.Lock()
 	changed := p.state.registered || p.state.lastError != err.Error()
+	p.state.leave(time.Now())
 	p.state.registered, p.state.lastError, p.state.synchronized = false, err.Error(), time.Time{}
 	p.state.mu.Unlock()
 	if changed {

@@ -12,7 +12,7 @@ const module = "github.com/kritis-node/kritis-node/"
 // The plugin depends on the verifier and on the files that it shares with the agent, on nothing else of ours; and
 // nothing but commands, tests and installation depends on the plugin.
 func TestImports(t *testing.T) {
-	allowed := []string{"plugin", "plugin/runtimeconfig", "verifier", "policyagent/nodestate", "policyagent/nodestate/durable"}
+	allowed := []string{"plugin", "plugin/runtimeconfig", "plugin/inventory", "verifier", "policyagent/nodestate", "policyagent/nodestate/durable"}
 	for _, pkg := range list(t, "-deps", ".") {
 		if ours, ok := strings.CutPrefix(pkg, module); ok && !slices.Contains(allowed, ours) {
 			t.Errorf("the plugin imports %s", pkg)

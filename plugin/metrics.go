@@ -15,6 +15,9 @@ type place string
 const (
 	placeCreate place = "create"
 	placeStart  place = "start"
+	// placeRunning and placeStop are for what runs already: it was looked at, or stopped.
+	placeRunning place = "running"
+	placeStop    place = "stop"
 )
 
 // reasons is the closed set of reasons, so that the number of metric series is known.

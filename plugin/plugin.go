@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kritis-node/kritis-node/plugin/inventory"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
@@ -35,6 +36,8 @@ type Config struct {
 	Placement Placement
 	// Revision is what the installer of a host service calls this installation; it shows it in the status, nothing else.
 	Revision string
+	// Recheck says how containers that run already are looked at.
+	Recheck Recheck
 	// OnReady, if set, is called after each registration with the runtime, and when there is nothing to register for
 	// yet.
 	OnReady func()
@@ -57,6 +60,10 @@ func (c Config) WithDefaults() Config {
 	or(&c.AgentSocket, nodestate.DefaultSocket)
 	or((*string)(&c.Required), string(RequiredAuto))
 	or((*string)(&c.Placement), string(PlacementHost))
+	or((*string)(&c.Recheck.OnViolation), string(ViolationReport))
+	if c.Recheck.StopsPerMinute == 0 {
+		c.Recheck.StopsPerMinute = 6
+	}
 	if len(c.Snapshotters) == 0 {
 		c.Snapshotters = []string{"overlayfs", "native"}
 	}
@@ -79,6 +86,7 @@ type Plugin struct {
 	// reports go over a connection of their own: fetches that wait must not hold them up, nor they fetches.
 	reports     *reporter
 	reportAgent *nodestate.Client
+	recheck     *rechecker
 	state       connectionState
 }
 
@@ -97,6 +105,11 @@ type connectionState struct {
 	synchronized time.Time
 	decided      uint64
 	recent       []AuditLine
+	// up ends when the connection is lost; away are the latest times without one since started, the last still going on if its
+	// end is zero.
+	up   context.Context //nolint:containedctx // it is the connection's
+	down context.CancelFunc
+	away []absence
 }
 
 // New returns a plugin that is complete, or an error. It reads the node's state, connects to nothing yet.
@@ -111,6 +124,9 @@ func New(cfg Config) (*Plugin, error) {
 	case PlacementHost, PlacementPod:
 	default:
 		return nil, fmt.Errorf("--placement is %q, must be host or pod", cfg.Placement)
+	}
+	if err := cfg.Recheck.check(); err != nil {
+		return nil, err
 	}
 	if cfg.FetchBudget < 0 {
 		return nil, fmt.Errorf("--fetch-budget is negative: name a time such as 800ms")
@@ -130,6 +146,8 @@ func New(cfg Config) (*Plugin, error) {
 		return nil, errors.Join(err, store.close())
 	}
 	p.audit = newAudit(cfg.AuditLog, p.counters, cfg.Log, func() uint64 { return p.rules.load().policy.Generation })
+	p.recheck = newRechecker(cfg.Recheck, p.decider, containerdNode{inventory.New(store.conn), store}, cfg.Log)
+	p.recheck.tell, p.recheck.changed, p.recheck.mayStop, p.recheck.missed = p.foundRunning, p.reports.hurry, p.mayStop, p.state.missed
 	return p, nil
 }
 
@@ -169,6 +187,7 @@ func (p *Plugin) Run(ctx context.Context) error {
 	group.Go(func() error { return p.rules.run(ctx) })
 	group.Go(func() error { p.audit.run(ctx); return nil })
 	group.Go(func() error { p.reports.run(ctx); return nil })
+	group.Go(func() error { p.recheck.run(ctx); return nil })
 	if p.cfg.StatusSocket != "" {
 		group.Go(func() error { return p.serveStatus(ctx) })
 	}

@@ -46,7 +46,7 @@ type reporter struct {
 type toldKey struct {
 	container, image string
 	reason           verifier.Reason
-	admitted         bool
+	admitted, stop   bool
 }
 
 func newReporter(agent reportClient, c *counters, describe func() nodestate.Report) (*reporter, error) {
@@ -125,7 +125,7 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) keep(e entry) bool {
 	i := e.incident()
 	if e.subject.containerID != "" {
-		key := toldKey{e.subject.containerID, i.Image, i.Reason, i.Admitted}
+		key := toldKey{e.subject.containerID, i.Image, i.Reason, i.Admitted, e.at == placeStop}
 		if r.told.Contains(key) {
 			return false
 		}
@@ -180,6 +180,8 @@ func (p *Plugin) describe() nodestate.Report {
 	for _, g := range gaps {
 		r.Gaps = append(r.Gaps, nodestate.Gap{Code: g.Code, Text: g.Text})
 	}
+	running := p.recheck.running()
+	r.Running = &running
 	totals := p.counters.totals()
 	r.Decisions = nodestate.Decisions{
 		Allowed: totals[verifier.Allowed.String()], Denied: totals[verifier.Denied.String()], CouldNotTell: totals[verifier.CouldNotTell.String()],

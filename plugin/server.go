@@ -53,6 +53,8 @@ type Status struct {
 	Decisions map[string]uint64 `json:"decisions"`
 	// Recent are the latest containers that did not pass, oldest first.
 	Recent []AuditLine `json:"recent,omitempty"`
+	// Running is what is known of the containers that run already.
+	Running nodestate.Running `json:"running"`
 	// Agent is what the policy agent last wrote about itself, if anything.
 	Agent *nodestate.Status `json:"agent,omitempty"`
 	// AgentProblem says why nothing is known of the agent.
@@ -119,7 +121,7 @@ func (p *Plugin) status() Status {
 	r := p.rules.load()
 	s := Status{
 		Version: p.cfg.Version, Placement: p.cfg.Placement, Revision: p.cfg.Revision, Mode: mode, Gaps: gaps, Policy: r.policy, StateProblem: r.stateProblem, Floor: "default",
-		FloorProblem: r.floorProblem, Problems: r.problems, Decisions: p.counters.totals(),
+		FloorProblem: r.floorProblem, Problems: r.problems, Decisions: p.counters.totals(), Running: p.recheck.running(),
 	}
 	if r.floor != "" {
 		s.Floor = p.cfg.FloorFile

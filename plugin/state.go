@@ -58,12 +58,13 @@ type ruleStore struct {
 	current atomic.Pointer[rules]
 	mu      sync.Mutex    // held while loading
 	arrived chan struct{} // closed when the first snapshot is in force
+	changed chan struct{} // has a signal when the rules in force are others
 }
 
 // newRuleStore reads the files once. What is missing or broken is remembered in the rules, not returned: a plugin
 // without rules denies, it does not stay away.
 func newRuleStore(stateDir, floorFile string, log *slog.Logger) *ruleStore {
-	s := &ruleStore{stateDir: stateDir, floorFile: floorFile, log: log, arrived: make(chan struct{})}
+	s := &ruleStore{stateDir: stateDir, floorFile: floorFile, log: log, arrived: make(chan struct{}), changed: make(chan struct{}, 1)}
 	s.reload()
 	return s
 }
@@ -89,6 +90,12 @@ func (s *ruleStore) reload() {
 	}
 	s.report(old, &next)
 	s.current.Store(&next)
+	if changed {
+		select {
+		case s.changed <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
 	if next.Cluster != nil && (old == nil || old.Cluster == nil) {
 		close(s.arrived)
 	}

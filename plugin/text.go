@@ -7,6 +7,11 @@ const (
 	textDeadline    = "no answer within the time that the runtime allows; try again, and see `kritis status` for what is slow"
 	textNoIdentity  = "the runtime did not say which image the container runs; a restored checkpoint, or an image record that is gone: pull the image again"
 	textNoSnapshot  = "the runtime has no snapshot of the container in the snapshotters that this plugin accepts (--snapshotter)"
+	textAsking      = "its attestations are being asked for, slowly, so that a change of policy is no burst for registries"
+	textNotAsked    = "the policy agent could not be asked for its attestations; see kritis status"
+	textUnmanaged   = "it was not started by the kubelet or another client of CRI, so policy does not cover it: somebody with root on the node used ctr, nerdctl, Docker or the like; find out who, or ignore it"
+	textImageGone   = "the image that the container runs is no longer in the runtime's store, so what its name led to cannot be compared; pull it again"
+	textNameMoved   = "on this node the name no longer leads to the image that the container runs, or never did; start the container anew"
 	textOtherLayers = "the container's file system was not made from the layers of that image; remove the image from the node and pull it again"
 )
 

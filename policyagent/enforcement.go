@@ -50,8 +50,8 @@ func (e *enforcement) heard(r nodestate.Report, now time.Time) {
 	e.last, e.heardAt = r, now
 	e.last.Incidents = nil
 	for _, i := range r.Incidents {
-		if i.Outcome == verifier.Allowed || i.Admitted {
-			continue
+		if i.Outcome == verifier.Allowed || i.Admitted || i.Place == placeRunning || i.Place == placeStop {
+			continue // nothing was denied
 		}
 		next := nodereport.Denial{At: i.At, Namespace: i.Namespace, Pod: i.Pod, Image: clip(i.Image, nodestate.MaxName), Reason: string(i.Reason)}
 		if old := e.denial; old == nil || old.Namespace != next.Namespace || old.Pod != next.Pod || old.Image != next.Image || old.Reason != next.Reason {
@@ -89,7 +89,7 @@ func (e *enforcement) look(now time.Time) {
 // compare tells if the mode or its reasons are others than those told. The lock is held.
 func (e *enforcement) compare(now time.Time) {
 	mode, gaps := e.mode(now)
-	state := mode
+	state := mode + runningState(e.last.Running)
 	for _, g := range gaps {
 		state += " " + g.Code
 	}
@@ -177,6 +177,7 @@ func (a *Agent) nodeReport(now time.Time) (nodereport.Report, bool) {
 			},
 		}
 	}
+	r.Running = runningReport(e.last.Running)
 	if e.denial != nil {
 		denial := *e.denial
 		r.LastDenial = &denial

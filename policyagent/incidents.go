@@ -1,6 +1,7 @@
 package policyagent
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -13,8 +14,19 @@ const (
 	EventFailed     = "FailedKritisAdmission"
 	EventDryRun     = "DryRunKritisAdmission"
 	EventBreakGlass = "KritisBreakGlass"
+	// EventRunning is for a container that runs and would be denied now, EventStopped for one that was stopped therefore,
+	// EventUnmanaged for a task that did not come through CRI.
+	EventRunning   = "KritisRunningViolation"
+	EventStopped   = "KritisStopped"
+	EventUnmanaged = "KritisUnmanagedTask"
 
 	EventNamespace = "kube-system"
+)
+
+// Places of incidents that are not denials: what they are about runs, or ran.
+const (
+	placeRunning = "running"
+	placeStop    = "stop"
 )
 
 // maxEventMessage is Kubernetes' limit, in bytes.
@@ -42,6 +54,9 @@ const (
 	textOnPod      = "container %s: %s"
 	textInSystem   = "pod %s/%s on node %s, container %s: %s"
 	textDryRun     = "dry run let it run: %s"
+	textRunning    = "it runs, and would be denied if it were started now: %s"
+	textStopped    = "it was stopped, because it would be denied if it were started now: %s"
+	textUnmanaged  = "task %s of image %s runs on node %s outside of Kubernetes: %s"
 	textBreakGlass = "image %s runs by break-glass: pattern %s of %s, which expires %s%s: have it attested before"
 )
 
@@ -93,6 +108,15 @@ func named(name string, limit int, dots bool) bool {
 func events(i nodestate.Incident, node string) []Event {
 	reason, what := EventFailed, i.Message
 	switch {
+	case i.Place == placeRunning && i.Namespace == "" && i.Pod == "":
+		return []Event{{
+			Namespace: EventNamespace, Reason: EventUnmanaged, Object: Object{APIVersion: "v1", Kind: "Node", Name: node, UID: node}, At: i.At,
+			Message: clip(fmt.Sprintf(textUnmanaged, clip(i.Container, 100), cmp.Or(clip(i.Image, 300), "unknown"), node, i.Message), maxEventMessage),
+		}}
+	case i.Place == placeRunning && !i.Admitted:
+		reason, what = EventRunning, fmt.Sprintf(textRunning, i.Message)
+	case i.Place == placeStop:
+		reason, what = EventStopped, fmt.Sprintf(textStopped, i.Message)
 	case i.BreakGlass != nil:
 		b := i.BreakGlass
 		why := ""

@@ -46,7 +46,7 @@ func (r Rules) Decide(req Request, content Content, attestations Attestations) (
 }
 
 func noSnapshot(floor *Floor, namespace string) finding {
-	if floor.exempts(namespace) {
+	if floor.Exempts(namespace) {
 		return finding{outcome: Allowed, reason: Bootstrapping}
 	}
 	return finding{outcome: CouldNotTell, reason: NoSnapshot, detail: detailNoSnapshot}

@@ -79,7 +79,8 @@ func CompileFloor(spec FloorSpec) (*Floor, error) {
 	return floor, nil
 }
 
-func (f *Floor) exempts(namespace string) bool {
+// Exempts says whether a namespace is one of BootstrapExempt.
+func (f *Floor) Exempts(namespace string) bool {
 	return slices.ContainsFunc(f.bootstrapExempt, func(pattern string) bool { return MatchNamespace(pattern, namespace) })
 }
 

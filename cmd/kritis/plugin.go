@@ -18,7 +18,8 @@ const settled = 5 * time.Second
 const gcPercent = 12
 
 func newPluginCommand() *cobra.Command {
-	cfg := plugin.Config{StatusSocket: plugin.DefaultSocket, AuditLog: "/var/log/kritis/decisions.jsonl"}.WithDefaults()
+	cfg := plugin.Config{StatusSocket: plugin.DefaultSocket, AuditLog: "/var/log/kritis/decisions.jsonl",
+		Recheck: plugin.Recheck{Interval: 10 * time.Minute, StopGrace: 30 * time.Second}}.WithDefaults()
 	cfg.Log = nil
 	var logging logFlags
 	cmd := &cobra.Command{
@@ -69,6 +70,11 @@ the state folder that the policy agent writes, and verifies every signature itse
 	f.StringVar((*string)(&cfg.Required), "required", string(cfg.Required), "whether the runtime requires the plugin: auto (read --containerd-config), yes or no")
 	f.StringVar(&cfg.Revision, "revision", "", "`name` of this installation, shown in the status; set by kritis install host")
 	f.StringVar((*string)(&cfg.Placement), "placement", string(cfg.Placement), "where this process lives: host (a service) or pod; only a host service may be required by the runtime")
+	f.DurationVar(&cfg.Recheck.Interval, "recheck-interval", cfg.Recheck.Interval, "`time` between two looks at the containers that run, besides those after changes; 0 for none at all")
+	f.StringVar((*string)(&cfg.Recheck.OnViolation), "on-violation", string(cfg.Recheck.OnViolation), "what is done about a running container that would be denied now: Report or Stop")
+	f.DurationVar(&cfg.Recheck.StopGrace, "stop-grace-period", cfg.Recheck.StopGrace, "`time` that a container that is stopped has to end by itself")
+	f.IntVar(&cfg.Recheck.StopsPerMinute, "stops-per-minute", cfg.Recheck.StopsPerMinute, "largest `number` of containers that are stopped in a minute")
+	f.StringSliceVar(&cfg.Recheck.NeverStop, "never-stop", nil, "`patterns` of namespaces whose containers are never stopped, besides kube-system and those that the floor exempts")
 	logging.add(f)
 	return cmd
 }

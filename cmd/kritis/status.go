@@ -99,6 +99,7 @@ func statusTable(w io.Writer, s plugin.Status, now time.Time) {
 	agentRows(w, s, now)
 	fmt.Fprintf(w, "DECISIONS\t%d allowed, %d denied, %d could not tell, since %s\n", s.Decisions[verifier.Allowed.String()],
 		s.Decisions[verifier.Denied.String()], s.Decisions[verifier.CouldNotTell.String()], age(s.Started, now))
+	runningRows(w, s.Running, now)
 	if len(s.Recent) == 0 {
 		return
 	}

@@ -69,6 +69,8 @@ type Report struct {
 	Policy Policy  `json:"policy"`
 	// LastDenial is the latest container that did not pass.
 	LastDenial *Denial `json:"lastDenial,omitempty"`
+	// Running is what the plugin knows of what runs already; nil: nothing yet.
+	Running *Running `json:"running,omitempty"`
 	// At is when the report was made.
 	At time.Time `json:"at"`
 }
@@ -122,19 +124,30 @@ func LeaseName(node string) (string, error) {
 	return prefix + node, nil
 }
 
-// Encode returns the report as the Annotation's value.
+// Encode returns the report as the Annotation's value. Findings for which there is no room are counted.
 func (r Report) Encode() (string, error) {
-	var text strings.Builder
-	e := json.NewEncoder(&text)
-	e.SetEscapeHTML(false) // no browser reads it, and it would take six bytes for one
-	if err := e.Encode(r); err != nil {
-		return "", fmt.Errorf("encoding the node's report: %w", err)
+	var err error
+	if r.Running, err = r.Running.fit(encode); err != nil {
+		return "", err
 	}
-	value := strings.TrimSuffix(text.String(), "\n")
+	value, err := encode(r)
+	if err != nil {
+		return "", err
+	}
 	if len(value) > maxReport {
 		return "", fmt.Errorf("the node's report has %d bytes and may have %d", len(value), maxReport)
 	}
 	return value, nil
+}
+
+func encode(v any) (string, error) {
+	var text strings.Builder
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // no browser reads it, and it would take six bytes for one
+	if err := e.Encode(v); err != nil {
+		return "", fmt.Errorf("encoding the node's report: %w", err)
+	}
+	return strings.TrimSuffix(text.String(), "\n"), nil
 }
 
 // Parse reads an Annotation's value. Fields of later versions are left out.

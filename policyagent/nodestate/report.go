@@ -37,6 +37,8 @@ type Report struct {
 	Decisions Decisions `json:"decisions"`
 	// PolicyGeneration is that of the snapshot in force in the plugin; 0 if none ever arrived.
 	PolicyGeneration uint64 `json:"policyGeneration"`
+	// Running is what is known of what runs already.
+	Running *Running `json:"running,omitempty"`
 	// Incidents happened since the last report that arrived, oldest first.
 	Incidents []Incident `json:"incidents,omitempty"`
 }
@@ -58,7 +60,7 @@ type Decisions struct {
 // told: a direct client of it chooses them.
 type Incident struct {
 	At time.Time `json:"at"`
-	// Place is "create" or "start".
+	// Place is "create" or "start"; "running" if the container was found running, "stop" if it was stopped then.
 	Place     string `json:"place"`
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
@@ -98,7 +100,7 @@ func (r Report) Bound() Report {
 	for _, i := range r.Incidents[:min(len(r.Incidents), MaxIncidents)] {
 		incidents = append(incidents, i.bound())
 	}
-	r.Gaps, r.Incidents = gaps, incidents
+	r.Gaps, r.Incidents, r.Running = gaps, incidents, r.Running.bound()
 	return r
 }
 

@@ -1,0 +1,352 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/verifier"
+)
+
+// OnViolation is what is done about a container that runs and would be denied now.
+type OnViolation string
+
+// What can be done.
+const (
+	ViolationReport OnViolation = "Report"
+	ViolationStop   OnViolation = "Stop"
+)
+
+// Recheck says how containers that run already are looked at.
+type Recheck struct {
+	// Interval is the time between two looks if nothing changes; zero: nobody looks, ever.
+	Interval    time.Duration
+	OnViolation OnViolation
+	// StopGrace is how long a container may take to end, in whole seconds; StopsPerMinute how many are stopped at most.
+	StopGrace      time.Duration
+	StopsPerMinute int
+	// NeverStop are namespace patterns, besides kube-system and what the floor exempts, whose containers are never stopped.
+	NeverStop []string
+}
+
+func (c Recheck) check() error {
+	switch {
+	case c.Interval < 0, c.Interval > 0 && c.Interval < time.Second:
+		return errors.New("--recheck-interval is less than a second: name a time such as 10m, or 0 for never")
+	case c.OnViolation != ViolationReport && c.OnViolation != ViolationStop:
+		return fmt.Errorf("--on-violation is %q, must be Report or Stop", c.OnViolation)
+	case c.OnViolation == ViolationStop && c.Interval == 0:
+		return errors.New("--on-violation Stop needs a --recheck-interval: nothing is stopped that nobody looks at")
+	case c.StopGrace < 0 || c.StopGrace > time.Hour:
+		return errors.New("--stop-grace-period must be 0 to 1h")
+	case c.StopsPerMinute < 1:
+		return errors.New("--stops-per-minute is less than 1: to stop nothing, use --on-violation Report")
+	}
+	return nil
+}
+
+const (
+	// settleFor is how long things have to be calm before a look that a change asked for, settleMax how long that may take.
+	settleFor = time.Second
+	settleMax = 5 * time.Second
+	// againAfter is when containers are looked at for the second time before they are stopped.
+	againAfter = 10 * time.Second
+	// betweenContainers keeps a look from taking a processor, yieldFor is how often it waits for a create call that is under
+	// way, a hundredth of a second each.
+	betweenContainers = 10 * time.Millisecond
+	yieldFor          = 100
+	// Attestations are asked for a few at once and then one a second, whatever there is to look at.
+	asksPerSecond = 1
+	asksAtOnce    = 4
+	askTimeout    = 20 * time.Second
+	// clocks is how much older than the look a record may be: the agent does not ask again for what it has just asked for.
+	clocks = 5 * time.Second
+	// listTimeout bounds listing what runs; judgeTimeout looking at one container.
+	listTimeout  = time.Minute
+	judgeTimeout = 10 * time.Second
+	// suspectFor is how long a task may be unexplained: the runtime starts a pod's before it lists the pod.
+	suspectFor = 2 * time.Second
+)
+
+// rechecker looks at what runs already, again and again. It holds no lock that a create call waits for.
+type rechecker struct {
+	cfg     Recheck
+	decider *decider
+	node    runningNode
+	log     *slog.Logger
+	// tell takes what people should hear of, changed that there is something to show; mayStop says why nothing may be stopped
+	// now, or gives the context in which it may.
+	tell    func(entry)
+	changed func()
+	mayStop func(context.Context) (context.Context, context.CancelFunc, error)
+	// missed says whether the plugin was not registered at a time.
+	missed func(time.Time) bool
+
+	asks, stops *rate.Limiter
+	wake        chan struct{}
+	metrics     *runningMetrics
+
+	mu    sync.Mutex
+	shown nodestate.Running
+
+	// What follows is run's alone: what was found, by ID.
+	found map[string]*found
+}
+
+// found is one container or task that is not known to be allowed.
+type found struct {
+	nodestate.Finding
+	subject  subject
+	decision *decision
+	wanted   []nodestate.FetchRequest
+	// denials is how often in a row it was denied for certain under the same rules, those of generation.
+	denials    int
+	generation uint64
+	told       verifier.Reason
+	stopping   bool
+	seen       bool // in this look
+}
+
+func newRechecker(cfg Recheck, d *decider, node runningNode, log *slog.Logger) *rechecker {
+	return &rechecker{
+		cfg: cfg, decider: d, node: node, log: log, wake: make(chan struct{}, 1), found: map[string]*found{},
+		asks:    rate.NewLimiter(asksPerSecond, asksAtOnce),
+		stops:   rate.NewLimiter(rate.Every(time.Minute/time.Duration(max(1, cfg.StopsPerMinute))), 1),
+		metrics: newRunningMetrics(d.counters.registry, cfg.OnViolation == ViolationStop),
+		shown:   nodestate.Running{OnViolation: string(cfg.OnViolation)},
+		tell:    func(entry) {}, changed: func() {}, missed: func(time.Time) bool { return false },
+		mayStop: func(context.Context) (context.Context, context.CancelFunc, error) {
+			return nil, nil, errors.New("nobody said that it may")
+		},
+	}
+}
+
+// look asks for a look soon.
+func (r *rechecker) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it comes anyhow
+	}
+}
+
+// run looks at what runs until ctx ends: after changes, and every interval.
+func (r *rechecker) run(ctx context.Context) {
+	if r.cfg.Interval == 0 {
+		r.log.Warn("containers that run already are not looked at, because --recheck-interval is 0")
+		return
+	}
+	if r.cfg.OnViolation == ViolationStop {
+		r.log.Warn("containers that run and violate policy are stopped", "perMinute", r.cfg.StopsPerMinute, "grace", r.cfg.StopGrace, "never", r.cfg.NeverStop)
+	}
+	timer := time.NewTimer(jittered(r.cfg.Interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+			if !r.settle(ctx) {
+				return
+			}
+		case <-r.decider.rules.changed:
+			if !r.settle(ctx) {
+				return
+			}
+		case <-timer.C:
+		}
+		next := jittered(r.cfg.Interval)
+		switch again, err := r.pass(ctx); {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errRulesChanged):
+			r.metrics.passes.WithLabelValues("interrupted").Inc()
+			next = settleFor
+		case err != nil:
+			r.metrics.passes.WithLabelValues("failed").Inc()
+			r.problem(err)
+			next = min(next, time.Minute)
+		default:
+			r.metrics.passes.WithLabelValues("complete").Inc()
+			if again {
+				next = min(next, againAfter)
+			}
+		}
+		timer.Reset(next)
+	}
+}
+
+// jittered keeps the nodes of a cluster from looking all at once.
+func jittered(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) } //nolint:gosec // nobody gains by guessing it
+
+// settle waits until nothing has changed for a moment. It returns false if ctx ended first.
+func (r *rechecker) settle(ctx context.Context) bool {
+	end := time.After(settleMax)
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-end:
+			return true
+		case <-r.wake:
+		case <-r.decider.rules.changed:
+		case <-time.After(settleFor):
+			return true
+		}
+	}
+}
+
+// errRulesChanged ends a look at whose end its beginning would not be true any more.
+var errRulesChanged = errors.New("the rules changed meanwhile")
+
+// pass looks at everything once. again says that something waits for being looked at again soon.
+func (r *rechecker) pass(ctx context.Context) (again bool, err error) {
+	start := time.Now()
+	generation := r.decider.rules.load().generation
+	survey, err := r.survey(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range r.found {
+		f.seen = false
+	}
+	allowed := 0
+	for _, c := range survey.containers {
+		if err := r.yield(ctx, generation); err != nil {
+			return false, err
+		}
+		if r.judge(ctx, c, start) {
+			allowed++
+		}
+	}
+	r.unmanaged(survey.unmanaged, start)
+	for id, f := range r.found {
+		if !f.seen {
+			delete(r.found, id)
+		}
+	}
+	r.show(allowed, time.Time{})
+	more, err := r.certain(ctx, generation, start)
+	if err != nil {
+		return false, err
+	}
+	allowed += more
+	r.conclude(generation)
+	r.show(allowed, start)
+	again = r.stop(ctx, generation)
+	return again, nil
+}
+
+// yield lets create calls go first, and ends the look if the rules have changed.
+func (r *rechecker) yield(ctx context.Context, generation uint64) error {
+	for range 1 + yieldFor {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(betweenContainers):
+		}
+		if r.decider.rules.load().generation != generation {
+			return errRulesChanged
+		}
+		if len(r.decider.underWay) == 0 {
+			break
+		}
+	}
+	return nil
+}
+
+// survey lists what runs, and what is unexplained also a moment later.
+func (r *rechecker) survey(ctx context.Context) (survey, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	first, err := r.node.survey(ctx)
+	if err != nil || !slices.ContainsFunc(first.unmanaged, func(t task) bool { return r.found[t.key()] == nil }) {
+		return first, err
+	}
+	select {
+	case <-ctx.Done():
+		return survey{}, ctx.Err()
+	case <-time.After(suspectFor):
+	}
+	second, err := r.node.survey(ctx)
+	second.unmanaged = slices.DeleteFunc(second.unmanaged, func(t task) bool {
+		return !slices.ContainsFunc(first.unmanaged, func(f task) bool { return f.key() == t.key() })
+	})
+	return second, err
+}
+
+// judge looks at one container. It returns whether it is known to be allowed.
+func (r *rechecker) judge(ctx context.Context, c running, start time.Time) bool {
+	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
+	defer cancel()
+	s, err := r.node.subject(ctx, c)
+	now := time.Now()
+	var made reviewed
+	switch {
+	case errors.Is(err, errAbsent):
+		return true // it has ended since it was listed
+	case err != nil:
+		made.decision = couldNotTell(s.image, r.decider.rules.load().generation, verifier.RuntimeFailed, err.Error())
+	default:
+		made = r.decider.review(ctx, &s, start.Add(-clocks), now)
+	}
+	return r.note(s, made, c.Created, now)
+}
+
+// note keeps what was found out about a container. It returns whether it is known to be allowed.
+func (r *rechecker) note(s subject, made reviewed, created, now time.Time) bool {
+	v := &made.verdict
+	if v.Outcome == verifier.Allowed {
+		delete(r.found, s.containerID)
+		return true
+	}
+	f := r.found[s.containerID]
+	if f == nil {
+		f = &found{Finding: nodestate.Finding{Since: now.UTC()}}
+		r.found[s.containerID] = f
+	}
+	if !created.IsZero() {
+		f.Missed = r.missed(created)
+	}
+	// What was denied stays so while the agent is asked whether that has changed.
+	pending := len(made.wanted) > 0 && !created.IsZero()
+	stays := pending && v.Outcome == verifier.Denied && f.decision != nil && f.decision.generation == made.generation
+	f.seen, f.subject, f.decision, f.wanted = true, s, made.decision, made.wanted
+	if stays {
+		return false
+	}
+	f.Finding = nodestate.Finding{
+		Result: nodestate.ResultViolation, Namespace: s.namespace, Pod: s.podName, PodUID: s.podUID, Container: s.container, ID: s.containerID,
+		Image: made.image, Reason: v.Reason, Message: made.message, Missed: f.Missed, Since: f.Since,
+	}
+	switch {
+	case pending:
+		f.Result, f.Reason, f.Message = nodestate.ResultUnknown, verifier.SourceFailed, textAsking
+	case v.Outcome == verifier.CouldNotTell:
+		f.Result = nodestate.ResultUnknown
+	case len(made.wanted) > 0:
+		f.Result, f.Reason, f.Message = nodestate.ResultUnknown, verifier.SourceFailed, textNotAsked
+	case v.Admits():
+		f.Result = nodestate.ResultDryRun
+	}
+	return false
+}
+
+// problem notes why nobody could look.
+func (r *rechecker) problem(err error) {
+	r.mu.Lock()
+	news := r.shown.Problem != err.Error()
+	r.shown.Problem = err.Error()
+	r.mu.Unlock()
+	if news {
+		r.log.Warn("cannot look at the containers that run; it is tried again", "error", err)
+		r.changed()
+	}
+}
