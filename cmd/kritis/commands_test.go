@@ -39,7 +39,7 @@ func TestHelp(t *testing.T) {
 	kubectlPlugin := program{"kubectl kritis", true}
 	_, own, _ := execute(t, program{name: "kritis"}, "help")
 	_, kubectl, _ := execute(t, kubectlPlugin, "help")
-	for _, c := range []string{"explain", "status", "verify", "lint", "resolve", "sign"} {
+	for _, c := range []string{"explain", "status", "report", "verify", "lint", "resolve", "sign"} {
 		if !strings.Contains(own, "\n  "+c+" ") || !strings.Contains(kubectl, "\n  "+c+" ") {
 			t.Errorf("%s is not in the help", c)
 		}
@@ -93,6 +93,9 @@ func TestSources(t *testing.T) {
 		"explain, object":         {kritis, []string{"explain", "pod/a"}, exitUnknown, "pod/a is an object of a cluster: name the cluster"},
 		"explain, object on node": {kritis, []string{"explain", "pod", "a", "--socket", dir + "/s"}, exitUnknown, "knows images, not objects"},
 		"explain, both":           {kritis, []string{"explain", "a", "--socket", dir + "/s", "--context", "c"}, exitUnknown, "name either --socket or a cluster"},
+		"report, nothing":         {kritis, []string{"report"}, exitUnknown, "no kubeconfig names a cluster"},
+		"report, kubectl":         {kubectl, []string{"report"}, exitUnknown, "no kubeconfig names a cluster"},
+		"report, words":           {kubectl, []string{"report", "prod"}, exitUnknown, "unknown command"},
 		"explain, kubectl":        {kubectl, []string{"explain", "a"}, exitUnknown, "no kubeconfig names a cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -180,7 +180,7 @@ func whyLines(i impact.Image) []string {
 	if i.Verdict.Outcome == verifier.Allowed {
 		return nil
 	}
-	lines := []string{cmp.Or(i.Verdict.Detail, string(i.Verdict.Reason))}
+	lines := []string{cmp.Or(i.Verdict.Detail, i.Verdict.Outcome.String())}
 	if d := i.ByDigest; d != nil {
 		lines = append(lines, fmt.Sprintf("written as %s: %s (%s)", d.Image, d.Verdict.Outcome, d.Verdict.Reason))
 	}

@@ -1,203 +1,243 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"sigs.k8s.io/yaml"
-
-	"github.com/kritis-node/kritis-node/test/stack"
+	"github.com/kritis-node/kritis-node/policyagent/impact"
 )
 
-// reported is a cluster with pods and policies, a registry, and what the cluster was asked.
-type reported struct {
-	dir, host string
-	key       stack.Key
-	pods      []string
-
-	mu       sync.Mutex
-	items    map[string][]json.RawMessage // by resource
-	requests []string
-}
-
-// namedHost is as long as a host on the loopback interface with its port, so that tables keep their form.
-const namedHost = "registry.exampl"
-
-func newReported(t *testing.T) *reported {
-	t.Helper()
-	backend := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(backend.Close)
-	r := &reported{dir: t.TempDir(), host: strings.TrimPrefix(backend.URL, "http://"), items: map[string][]json.RawMessage{}}
-	if len(r.host) != len(namedHost) {
-		t.Fatalf("host %s", r.host)
-	}
-	var err error
-	r.key, err = stack.WriteKey(filepath.Join(r.dir, "team"))
-	check(t, err)
-	api := httptest.NewServer(http.HandlerFunc(r.serve))
-	t.Cleanup(api.Close)
-	r.write(t, "kubeconfig", "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: \""+api.URL+"\"}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: c\n")
-	r.write(t, "registries.yaml", "hosts:\n- host: "+r.host+"\n  plainHTTP: true\n")
-	r.write(t, "docker.json", "{}")
-	r.put(t, "nodes", `{"metadata":{"name":"n1"},"status":{"nodeInfo":{"operatingSystem":"linux","architecture":"amd64"}}}`)
-	r.put(t, "nodes", `{"metadata":{"name":"n2"},"status":{"nodeInfo":{"operatingSystem":"linux","architecture":"amd64"}}}`)
-	r.put(t, "runtimeclasses", `{"metadata":{"name":"sandboxed"},"handler":"kata"}`)
-	return r
-}
-
-func (r *reported) write(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(r.dir, name)
-	check(t, os.WriteFile(path, []byte(text), 0o600))
-	return path
-}
-
-// put adds an object, in YAML, to the cluster.
-func (r *reported) put(t *testing.T, resource, text string) {
-	t.Helper()
-	data, err := yaml.YAMLToJSON([]byte(text))
-	check(t, err)
-	var o map[string]any
-	check(t, json.Unmarshal(data, &o))
-	o["metadata"].(map[string]any)["resourceVersion"] = "7"
-	data, err = json.Marshal(o)
-	check(t, err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.items[resource] = append(r.items[resource], data)
-}
-
-// apply puts the kinds of kritis.grafeas.io, as kubectl would.
-func (r *reported) apply(t *testing.T, text string) {
-	t.Helper()
-	for doc := range strings.SplitSeq(text, "\n---\n") {
-		var head struct{ Kind string }
-		check(t, yaml.Unmarshal([]byte(doc), &head))
-		switch head.Kind {
-		case "AttestationAuthority":
-			r.put(t, "attestationauthorities", doc)
-		case "GenericAttestationPolicy":
-			r.put(t, "genericattestationpolicies", doc)
-		case "AdmissionAllowlist":
-			r.put(t, "admissionallowlists", doc)
-		case "":
-		default:
-			t.Fatalf("kind %s", head.Kind)
-		}
-	}
-}
-
-// serve answers as an API server does, in pages of two objects.
-func (r *reported) serve(w http.ResponseWriter, req *http.Request) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.requests = append(r.requests, req.Method+" "+req.URL.Path)
-	w.Header().Set("Content-Type", "application/json")
-	parts := strings.Split(strings.Trim(req.URL.Path, "/"), "/")
-	namespace := ""
-	if i := slices.Index(parts, "namespaces"); i >= 0 && len(parts) > i+2 {
-		namespace = parts[i+1]
-	}
-	resource := parts[len(parts)-1]
-	kinds := map[string]string{"attestationauthorities": "AttestationAuthority", "genericattestationpolicies": "GenericAttestationPolicy", "admissionallowlists": "AdmissionAllowlist"}
-	switch {
-	case slices.Contains([]string{"pods", "nodes", "runtimeclasses", "attestationauthorities", "genericattestationpolicies", "admissionallowlists"}, resource):
-		var own []json.RawMessage
-		for _, item := range r.items[resource] {
-			if namespace == "" || strings.Contains(string(item), fmt.Sprintf(`"namespace":%q`, namespace)) {
-				own = append(own, item)
-			}
-		}
-		var begin int
-		_, _ = fmt.Sscan(req.URL.Query().Get("continue"), &begin)
-		end := min(begin+2, len(own))
-		next := ""
-		if end < len(own) {
-			next = fmt.Sprint(end)
-		}
-		page := map[string]any{"apiVersion": "kritis.grafeas.io/v1beta1", "kind": kinds[resource] + "List", "metadata": map[string]any{"resourceVersion": "7", "continue": next}, "items": append([]json.RawMessage{}, own[begin:end]...)}
-		_ = json.NewEncoder(w).Encode(page)
-	case resource == "prod":
-		_, _ = io.WriteString(w, `{"metadata":{"name":"prod"}}`)
-	default: // Attestations, other namespaces
-		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"not found","details":{"name":%q}}`, resource)
-	}
-}
-
-// push makes an image of a fixed content, and returns its digest.
-func (r *reported) push(t *testing.T, repository string, signed bool) string {
-	t.Helper()
-	image, err := mutate.Config(empty.Image, v1.Config{Labels: map[string]string{"of": repository}})
-	check(t, err)
-	tag, err := name.NewTag(r.host+"/"+repository+":v1", name.Insecure)
-	check(t, err)
-	check(t, remote.Write(tag, image))
-	digest, err := image.Digest()
-	check(t, err)
-	if signed {
-		code, _, errs := execute(t, program{name: "kritis"}, "sign", "--registry-config", filepath.Join(r.dir, "registries.yaml"), "--docker-config", filepath.Join(r.dir, "docker.json"), "--key", r.key.Private, tag.Repository.Name()+"@"+digest.String())
-		if code != 0 {
-			t.Fatal(errs)
-		}
-	}
-	return digest.String()
-}
-
-// pod adds a pod that runs one image.
-func (r *reported) pod(t *testing.T, namespace, node, image, imageID, extra string) {
-	t.Helper()
-	r.put(t, "pods", fmt.Sprintf("metadata: {name: p%d, namespace: %s%s}\nspec: {nodeName: %s, containers: [{name: main, image: %q}]}\nstatus: {phase: Running, containerStatuses: [{name: main, imageID: %q}]}\n",
-		len(r.items["pods"]), namespace, extra, node, image, imageID))
-}
-
-// run runs the command, and returns what it prints with the registry's fixed name.
-func (r *reported) run(t *testing.T, args ...string) (int, string, string) {
-	t.Helper()
-	all := append([]string{"report", "--kubeconfig", filepath.Join(r.dir, "kubeconfig"), "--registry-config", filepath.Join(r.dir, "registries.yaml"), "--docker-config", filepath.Join(r.dir, "docker.json")}, args...)
-	code, out, errs := execute(t, program{name: "kritis"}, all...)
-	return code, strings.ReplaceAll(out, r.host, namedHost), strings.ReplaceAll(errs, r.host, namedHost)
-}
-
-// policy is an authority of the team, and a policy that requires it.
-func (r *reported) policy(t *testing.T, namespace, extra string) string {
-	t.Helper()
-	authority, err := stack.Authority(namespace, "team", "", r.key)
-	check(t, err)
-	return authority + "---\n" + stack.Policy(namespace, "team-signs", extra, "team")
-}
-
 func TestReport(t *testing.T) {
-	r := newReported(t)
-	signed, unsigned, web := r.push(t, "app", true), r.push(t, "job", false), r.push(t, "web", true)
-	r.apply(t, r.policy(t, "prod", "dryRun: true"))
-	app, job := r.host+"/app@"+signed, r.host+"/job@"+unsigned
-	r.pod(t, "prod", "n1", app, app, "")
-	r.pod(t, "prod", "n2", app, app, "")
-	r.pod(t, "prod", "n1", job, job, ", annotations: {kubernetes.io/config.mirror: x}")
-	r.pod(t, "prod", "n1", r.host+"/web:v1", r.host+"/web@"+web, "")
-	r.pod(t, "prod", "n1", r.host+"/gone@"+unsigned, r.host+"/gone@"+unsigned, "")
-	r.pod(t, "test", "n2", r.host+"/web:v1", r.host+"/web@"+web, "")
+	r := standard(t)
 	code, out, errs := r.run(t)
-	t.Logf("%d\n%s%s", code, out, errs)
+	const want = `NAMESPACE  POLICIES    IMAGES  ALLOWED  DENIED  COULD NOT TELL
+prod       team-signs  3       1        2       0
+test       none        1       1        0       0
+
+NAMESPACE  IMAGE                                                                                        RUNS                 PODS          NODES  VERDICT                BY
+prod       registry.exampl/app@` + digestApp + `  as written           2             n1,n2  allowed (Attested)     prod/team-signs: team
+prod       registry.exampl/job@` + digestJob + `  as written           1 (1 static)  n1     denied (NotAttested)   -
+prod       registry.exampl/web:v1                                                                       sha256:1e2cc65201ae  1             n1     denied (TagReference)  by digest: prod/team-signs: team
+test       registry.exampl/web:v1                                                                       sha256:1e2cc65201ae  1             n2     allowed (NoPolicy)     -
+
+NAMESPACE  IMAGE                                                                                        WHY
+prod       registry.exampl/job@` + digestJob + `  authority team, which policy prod/team-signs requires, has not attested it: sign it with ` + "`kritis sign --key FILE IMAGE`" + `
+prod       registry.exampl/web:v1                                                                       it is named by tag: name it by its digest, here ` + digestWeb + `
+prod       registry.exampl/web:v1                                                                       written as registry.exampl/web@` + digestWeb + `: allowed (Attested)
+
+4 images in 5 pods: 2 would be allowed, 2 denied, 0 could not be told
+1 of the allowed have no policy in their namespace, so nothing is required of them: try one with --policy FILE --everywhere
+2 allow-list entries would let the denied run: -o yaml prints them
+not seen: containers that were made past the API server: the re-check on each node finds those
+not seen: pause containers, and static pods without a mirror at the API server
+not seen: workloads that have no pod now, as CronJobs between their runs
+not seen: 1 pod that ended: see --include-ended
+`
+	if code != exitDenied || out != want || errs != "" {
+		t.Errorf("exit code %d\n%s%s\nwant:\n%s", code, out, errs, want)
+	}
+
 	code, out, errs = r.run(t, "-o", "yaml")
-	t.Logf("%d\n%s%s", code, out, errs)
-	_ = time.Now
+	const wantYAML = `# Images that run and would be denied. Each entry lets one run without attestation: remove those that are not needed.
+---
+apiVersion: kritis.grafeas.io/v1beta1
+kind: AdmissionAllowlist
+metadata:
+  name: ran-in-prod
+spec:
+  patterns:
+  - namePattern: registry.exampl/job@` + digestJob + `
+    namespace: prod
+    reason: 'ran before enforcement: NotAttested'
+  - namePattern: registry.exampl/web:v1
+    namespace: prod
+    reason: 'ran before enforcement, by tag; its digest is attested: write that and
+      remove this'
+`
+	if code != exitDenied || out != wantYAML || errs != "" {
+		t.Errorf("exit code %d\n%s%s\nwant:\n%s", code, out, errs, wantYAML)
+	}
+
+	// What it prints is what helps.
+	r.apply(t, strings.ReplaceAll(out, namedHost, r.host))
+	code, out, errs = r.run(t)
+	if code != exitAllowed || !strings.Contains(out, "4 would be allowed, 0 denied, 0 could not be told") || !strings.Contains(out, "allowed (AllowListed)") || errs != "" {
+		t.Errorf("after it was applied: exit code %d\n%s%s", code, out, errs)
+	}
+	code, out, _ = r.run(t, "-o", "yaml")
+	if code != exitAllowed || strings.Contains(out, "kind:") || !strings.Contains(out, "\n# There are none for which an entry is needed") {
+		t.Errorf("after it was applied: exit code %d\n%s", code, out)
+	}
+	if all := r.asked(t); !strings.Contains(all, "/api/v1/pods") || !strings.Contains(all, "attestations/sha256-"+strings.TrimPrefix(digestJob, "sha256:")) {
+		t.Errorf("%s", all)
+	}
+}
+
+func TestReportJSON(t *testing.T) {
+	r := standard(t)
+	code, out, errs := r.run(t, "-o", "json")
+	var got report
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitDenied || errs != "" {
+		t.Fatalf("%v, exit code %d, %s", err, code, errs)
+	}
+	if len(got.Images) != 4 || got.Outcomes.Denied != 2 || got.Pods != 5 || len(got.Allowlists) != 1 || len(got.Allowlists[0].Spec.Patterns) != 2 || len(got.NotSeen) != 4 || len(got.Namespaces) != 2 || len(got.Namespaces[1].Policies) != 0 {
+		t.Errorf("%s", out)
+	}
+	i := got.Images[0]
+	if i.Runs != digestApp || i.Pods != 2 || strings.Join(i.Nodes, " ") != "n1 n2" || strings.Join(i.Platforms, " ") != "linux/amd64" || len(i.AttestedBy) != 1 || i.AttestedBy[0].Authority != "team" || !strings.HasPrefix(i.AttestedBy[0].Fingerprint, "SHA256:") {
+		t.Errorf("%+v", i)
+	}
+	for _, list := range []string{`"policies": []`, `"byDigest": {`, `"outcome": "denied"`} {
+		if !strings.Contains(out, list) {
+			t.Errorf("%s is not in %s", list, out)
+		}
+	}
+}
+
+// What is tried need not be in the cluster; and what is in the cluster need not count.
+func TestReportTries(t *testing.T) {
+	r := standard(t)
+	file := r.write(t, "team.yaml", r.policy(t, "prod", ""))
+	dir := filepath.Join(r.dir, "policies")
+	check(t, os.Mkdir(dir, 0o700))
+	r.write(t, "policies/resolve.yaml", r.policy(t, "prod", "tagPolicy: Resolve"))
+	r.write(t, "broken.yaml", "kind: Pod\n")
+	r.write(t, "allow.yaml", "apiVersion: kritis.grafeas.io/v1beta1\nkind: AdmissionAllowlist\nmetadata: {name: all}\nspec: {patterns: [{namePattern: '"+r.host+"/*'}]}\n")
+	allow := filepath.Join(r.dir, "allow.yaml")
+	for name, c := range map[string]struct {
+		args []string
+		in   string
+		code int
+		want []string
+	}{
+		"in all namespaces":        {[]string{"--policy", file, "--everywhere"}, "", exitDenied, []string{"1 would be allowed, 3 denied", "test team-signs 1 0 1 0", "by digest: test/team-signs: team"}},
+		"in its own":               {[]string{"--policy", file}, "", exitDenied, []string{"2 would be allowed, 2 denied", "test none 1 1 0 0"}},
+		"standard input":           {[]string{"--policy", "-", "--everywhere"}, r.policy(t, "default", ""), exitDenied, []string{"1 would be allowed, 3 denied"}},
+		"tags, in place of its":    {[]string{"--policy-dir", dir, "--everywhere"}, "", exitDenied, []string{"3 would be allowed, 1 denied", "web:v1 sha256:1e2cc65201ae 1 n2 allowed (Attested) test/team-signs: team"}},
+		"a file over a folder":     {[]string{"--policy-dir", dir, "--policy", file}, "", exitDenied, []string{"2 would be allowed, 2 denied"}},
+		"an allow-list":            {[]string{"--policy", allow}, "", exitAllowed, []string{"4 would be allowed, 0 denied", "AdmissionAllowlist all"}},
+		"nothing of the cluster's": {[]string{"--ignore-cluster-policies", "--policy", allow}, "", exitAllowed, []string{"prod none 3 3 0 0", "4 of the allowed have no policy"}},
+		"one namespace":            {[]string{"-n", "prod"}, "", exitDenied, []string{"3 images in 4 pods: 1 would be allowed"}},
+		"no such namespace":        {[]string{"-n", "prdo"}, "", exitUnknown, []string{"namespace prdo does not exist"}},
+		"those that ended":         {[]string{"--include-ended"}, "", exitDenied, []string{"5 images in 6 pods", "test done:1 unknown"}},
+		"a controller is asked":    {[]string{"--ask-controller", r.host, "-n", "prod"}, "", exitDenied, []string{"1 would be allowed, 1 denied, 1 could not be told", "the cluster has not looked for attestations of registry.exampl/job yet"}},
+		"a missing floor":          {[]string{"--floor", r.dir + "/none"}, "", exitUnknown, []string{"does not exist or is empty"}},
+		"a broken file":            {[]string{"--policy", r.dir + "/broken.yaml"}, "", exitUnknown, []string{"broken.yaml:1: it has no apiVersion"}},
+		"no file":                  {[]string{"--policy", r.dir + "/none"}, "", exitUnknown, []string{"reading policies"}},
+		"no folder":                {[]string{"--policy-dir", r.dir + "/none"}, "", exitUnknown, []string{"policy folder"}},
+		"nothing to try":           {[]string{"--everywhere"}, "", exitUnknown, []string{"--everywhere needs policies to try"}},
+		"nothing in its place":     {[]string{"--ignore-cluster-policies"}, "", exitUnknown, []string{"name some with --policy or --policy-dir"}},
+		"all and one":              {[]string{"-A", "-n", "prod"}, "", exitUnknown, []string{"contradict each other"}},
+		"all":                      {[]string{"-A"}, "", exitDenied, []string{"4 images in 5 pods"}},
+		"another form":             {[]string{"-o", "xml"}, "", exitUnknown, []string{`--output is "xml", must be table, json or yaml`}},
+		"nobody at work":           {[]string{"--parallel", "0"}, "", exitUnknown, []string{"must be 1 to 16"}},
+		"too many at work":         {[]string{"--parallel", "17"}, "", exitUnknown, []string{"must be 1 to 16"}},
+		"no time":                  {[]string{"--timeout", "0s"}, "", exitUnknown, []string{"--timeout is 0s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := r.runWith(t, c.in, c.args...)
+			text := strings.Join(strings.Fields(out+errs), " ")
+			for _, w := range c.want {
+				if !strings.Contains(text, w) {
+					t.Errorf("%q is not in what it says", w)
+				}
+			}
+			if code != c.code || strings.Count(errs, "\n") > 1 || code == exitUnknown && out == "" && !strings.HasPrefix(errs, "kritis: ") {
+				t.Errorf("exit code %d", code)
+			}
+			if t.Failed() {
+				t.Logf("%s%s", out, errs)
+			}
+		})
+	}
+	r.asked(t)
+}
+
+// A denial outweighs what nobody can tell; without one, nobody can tell.
+func TestReportCouldNotTell(t *testing.T) {
+	r := newReported(t)
+	r.apply(t, r.policy(t, "prod", ""))
+	gone := r.host + "/gone@" + digestJob
+	r.pod(t, "prod", "n1", gone, gone, "")
+	code, out, _ := r.run(t, "-o", "yaml")
+	if code != exitUnknown || strings.Contains(out, "kind:") || !strings.Contains(out, `# No entry, nobody could tell: "prod" "registry.exampl/gone@`) {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	r.pod(t, "prod", "n1", "nginx", "", "")
+	if code, out, _ := r.run(t); code != exitDenied || !strings.Contains(out, "0 would be allowed, 1 denied, 1 could not be told") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	empty := newReported(t)
+	if code, out, errs := empty.run(t); code != exitAllowed || !strings.HasPrefix(out, "0 images in 0 pods: 0 would be allowed") || errs != "" {
+		t.Errorf("nothing runs: exit code %d, %s%s", code, out, errs)
+	}
+}
+
+// Names are what somebody wrote. They stay in their cell.
+func TestReportIsNotWrittenByOthers(t *testing.T) {
+	r := newReported(t)
+	r.apply(t, r.policy(t, "prod", ""))
+	r.pod(t, "prod", "n1", "a\n\x1b[2Jb\tc", "", "")
+	code, out, _ := r.run(t)
+	if code != exitDenied || !strings.Contains(out, "a ?[2Jb c ") || strings.Contains(out, "\x1b") {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+}
+
+func TestReportCells(t *testing.T) {
+	if got := few([]string{"a", "b", "c", "d", "e"}); got != "a,b,c and 2 more" {
+		t.Error(got)
+	}
+	i := impact.Image{Image: "a@" + digestApp, Runs: digestJob, RunsAs: "r.example/b"}
+	if got := runsCell(i); got != "sha256:d9139d2cdaf5 of r.example/b" {
+		t.Error(got)
+	}
+	i.NoEntry, i.Notes = "the floor", []string{"a note"}
+	if got := strings.Join(whyLines(i), "|"); got != "denied|no allow-list entry would do: the floor|a note" {
+		t.Error(got)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, c := range map[string]struct {
+		terminal bool
+		want     string
+	}{
+		"a file":     {false, "late 3\nlater 5\n"},
+		"a terminal": {true, "\r\x1b[Kearly 2\r\x1b[Klate 3\r\x1b[Klate 4\r\x1b[Klater 5\r\x1b[K"},
+	} {
+		var b bytes.Buffer
+		p := newProgress(&b, start)
+		if p.terminal {
+			t.Error("a buffer is no terminal")
+		}
+		if p.terminal = c.terminal; c.terminal {
+			p.next = start.Add(progressOnTerminal)
+		}
+		p.sayAt(start, "early %d", 1)
+		p.sayAt(start.Add(time.Second), "early %d", 2)
+		p.sayAt(start.Add(progressElsewhere), "late %d", 3)
+		p.sayAt(start.Add(progressElsewhere+time.Second), "late %d", 4)
+		p.sayAt(start.Add(2*progressElsewhere), "later %d", 5)
+		p.end()
+		p.end()
+		if b.String() != c.want {
+			t.Errorf("%s: %q", name, b.String())
+		}
+	}
+	file, err := os.Open(os.DevNull) // a device of characters, as terminals are
+	check(t, err)
+	defer file.Close()
+	for term, want := range map[string]bool{"xterm": true, "dumb": false} {
+		t.Setenv("TERM", term)
+		if newProgress(file, start).terminal != want {
+			t.Error(term)
+		}
+	}
 }
