@@ -25,11 +25,12 @@ node-tools:
 cluster-tools: node-tools
 	@test/tools/install kubernetes controller-gen helm
 test-tools: cluster-tools
-	@test/tools/install containerd-2.2 containerd-2.1
+	@test/tools/install containerd-2.2 containerd-2.1 govulncheck
 
 .PHONY: test
 test: test-tools ## all tests, with the race detector; real containerd, registries, cosign
 	$(GO) vet ./...
+	test/supply/vulncheck --tolerate-outage
 	@# What runs whole nodes runs after the rest, which would take their processor, and in pairs: nodes wait more than they compute.
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -vE '/test/|/live$$')
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m -p 2 $$($(GO) list ./... | grep -E '/test/|/live$$')
@@ -46,6 +47,10 @@ lint: ## golangci-lint and gofmt
 	$(GO) mod tidy -diff
 	@# kubectl-kritis is for workstations of other systems too.
 	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/kritis
+
+.PHONY: vulncheck
+vulncheck: ## look what the programs are made of up in Go's vulnerability database; exit code 2: could not tell
+	@test/supply/vulncheck
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for MINUTES minutes each
