@@ -84,13 +84,15 @@ type Round struct {
 	Number int     `json:"number"`
 	Faults []Fault `json:"faults"`
 	Loads  []Load  `json:"loads"`
+	// After are started when the last fault has ended: they tell how long it takes until all is well again.
+	After []Load `json:"after"`
 }
 
 // Shape says what rounds are like.
 type Shape struct {
 	// Span is how long faults may begin, and loads.
 	Span time.Duration
-	// Faults and Loads are how many there are in a round, at most.
+	// Faults are how many there are in a round, at most, and a third of it at least. Loads is how many containers are wanted.
 	Faults, Loads int
 	// Clock allows clocks to jump: the product's programs must have been built for it.
 	Clock bool
@@ -100,21 +102,24 @@ const (
 	// atOnce is how many faults are in force together, at most.
 	atOnce = 3
 	// shortest and longest are how long a fault lasts.
-	shortest, longest = 500 * time.Millisecond, 10 * time.Second
+	shortest, longest = 500 * time.Millisecond, 12 * time.Second
 )
 
 // Plan says what happens in a round. The same seed, number and shape always give the same.
 func Plan(seed uint64, number int, shape Shape) Round {
 	random := rand.New(rand.NewPCG(seed, uint64(number)))
 	round := Round{Number: number}
-	wanted := 1 + random.IntN(shape.Faults)
+	wanted := (shape.Faults+2)/3 + random.IntN(shape.Faults*2/3+1)
 	for tries := 0; len(round.Faults) < wanted && tries < 100; tries++ {
-		if fault := shape.fault(random); fits(round.Faults, fault) {
-			round.Faults = append(round.Faults, fault)
+		if more := append(slices.Clip(round.Faults), shape.fault(random)); fit(more) {
+			round.Faults = more
 		}
 	}
 	for range shape.Loads {
 		round.Loads = append(round.Loads, shape.load(random))
+	}
+	for _, way := range []Way{Admitted, Bare, InCloud, Static, Direct} {
+		round.After = append(round.After, Load{Way: way, Attested: true, Fresh: random.IntN(2) == 0})
 	}
 	slices.SortStableFunc(round.Faults, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
 	slices.SortStableFunc(round.Loads, func(a, b Load) int { return cmp.Compare(a.At, b.At) })
@@ -156,18 +161,23 @@ func within(random *rand.Rand, least, most time.Duration) time.Duration {
 // settle is how long nothing else happens to a target after a fault: what is started anew has to be there to fail again.
 const settle = 2 * time.Second
 
-// fits says whether a fault can happen beside others: never two of one target at a time, and not too many together.
-func fits(others []Fault, f Fault) bool {
-	together := 1
-	for _, o := range others {
-		if f.At < o.At+o.For+settle && o.At < f.At+f.For+settle {
-			if o.Target == f.Target {
+// fit says whether faults can happen beside one another: never two of one target at a time, and not too many together.
+func fit(faults []Fault) bool {
+	for i, f := range faults {
+		together := 0
+		for j, o := range faults {
+			if i != j && o.Target == f.Target && f.At < o.At+o.For+settle && o.At < f.At+f.For+settle {
 				return false
 			}
-			together++
+			if o.At <= f.At && f.At < o.At+o.For+settle {
+				together++
+			}
+		}
+		if together > atOnce {
+			return false
 		}
 	}
-	return together <= atOnce
+	return true
 }
 
 func (s Shape) load(random *rand.Rand) Load {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,22 +129,23 @@ func (s *soak) round(ctx context.Context, r Round) error {
 	if err := s.keepPlan(r); err != nil {
 		return err
 	}
-	if err := s.images.prepare(ctx, r.Loads); err != nil {
+	if err := s.images.prepare(ctx, slices.Concat(r.Loads, r.After)); err != nil {
 		return err
 	}
 	s.say("round %d: %d faults, %d containers", r.Number, len(r.Faults), len(r.Loads))
-	items := make([]*item, len(r.Loads))
-	for n, l := range r.Loads {
-		items[n] = s.newItem(l, fmt.Sprintf("round-%d-%d", r.Number, n), s.images.take(l))
+	var items []*item
+	for n, l := range slices.Concat(r.Loads, r.After) {
+		items = append(items, s.newItem(l, fmt.Sprintf("round-%d-%d", r.Number, n), s.images.take(l)))
 	}
 	s.mu.Lock()
 	s.items = items
 	s.mu.Unlock()
+	during, after := items[:len(r.Loads)], items[len(r.Loads):]
 
 	playing, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	defer func() { cancel(); work.Wait() }()
-	for _, i := range items {
+	for _, i := range during {
 		work.Go(func() {
 			wait(playing, i.At)
 			s.start(playing, i)
@@ -154,12 +156,9 @@ func (s *soak) round(ctx context.Context, r Round) error {
 	if err := s.faults(ctx, r); err != nil {
 		return err
 	}
-	// Loads may begin after the last fault has ended.
-	var last time.Duration
-	for _, i := range items {
-		last = max(last, i.At)
+	for _, i := range after {
+		work.Go(func() { s.start(playing, i) })
 	}
-	wait(ctx, last-s.lastFaultAge(r))
 	if err := s.calm(ctx, r, items); err != nil {
 		return err
 	}
@@ -169,19 +168,14 @@ func (s *soak) round(ctx context.Context, r Round) error {
 	return s.clear(ctx, items)
 }
 
-// lastFaultAge is how long a round's faults take as planned.
-func (s *soak) lastFaultAge(r Round) time.Duration {
-	var age time.Duration
-	for _, f := range r.Faults {
-		age = max(age, f.At+f.For)
-	}
-	return age
-}
-
 // faults lets a round's faults happen and returns when all are repaired.
 func (s *soak) faults(ctx context.Context, r Round) error {
 	var work sync.WaitGroup
 	failed := make([]error, len(r.Faults))
+	// Loads may be planned for after the last fault.
+	if n := len(r.Loads); n > 0 {
+		work.Go(func() { wait(ctx, r.Loads[n-1].At) })
+	}
 	for n, f := range r.Faults {
 		work.Go(func() {
 			wait(ctx, f.At)

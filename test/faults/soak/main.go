@@ -44,7 +44,7 @@ func run(minutes float64, seed uint64, clock bool, dir string) int {
 	}
 	report, err := faults.Run(ctx, faults.Options{
 		Seed: seed, For: time.Duration(minutes * float64(time.Minute)), Dir: dir, Progress: func(line string) { fmt.Println(line) },
-		Shape: faults.Shape{Span: 25 * time.Second, Faults: 6, Loads: 16, Clock: clock},
+		Shape: faults.Shape{Span: 20 * time.Second, Faults: 9, Loads: 14, Clock: clock},
 	})
 	if report != nil {
 		fmt.Print(report)
