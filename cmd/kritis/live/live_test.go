@@ -24,6 +24,7 @@ func TestLive(t *testing.T) {
 		{"kinds that are not installed", testMissing},
 		{"verify", testVerify},
 		{"attestations in the cluster", testAttestations},
+		{"report", testReport}, // while no plugin is on the node
 		{"explain", testExplain},
 		{"lint", testLint},
 		{"status", testStatus},
