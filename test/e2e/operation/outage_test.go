@@ -74,8 +74,8 @@ func (o *operation) policyStays(t *testing.T, namespace string, generation uint6
 func (o *operation) forLackOfAttestations(t *testing.T, line plugin.AuditLine) {
 	t.Helper()
 	verdict := line.Verdict
-	unread := verdict.Reason == verifier.SourceFailed && strings.Contains(verdict.Detail, ": cluster, kind Attestation: ") &&
-		!strings.Contains(verdict.Detail, ";")
+	unread := verdict.Reason == verifier.SourceFailed && strings.HasPrefix(verdict.Detail, "not all attestations could be had: cluster, kind Attestation: ") &&
+		!strings.Contains(verdict.Detail, o.Registry.Host())
 	if verdict.Reason != verifier.NotAttested && !unread {
 		t.Errorf("the node denies it as %s: %s", verdict.Reason, verdict.Detail)
 	}
