@@ -226,6 +226,7 @@ func (a *Agent) tick(ctx context.Context) error {
 	defer tick.Stop()
 	defer prune.Stop()
 	for {
+		a.pending.restore(a)
 		a.pending.retry(a)
 		now := time.Now()
 		a.status.beat(now)

@@ -187,6 +187,70 @@ func TestPoliciesThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 	})
 }
 
+// What was written comes back, whatever happened to it, and nothing is written again that is there.
+func TestPoliciesThatWereSpoiltComeBack(t *testing.T) {
+	for name, spoil := range map[string]func(file string) error{
+		"deleted":   os.Remove,
+		"truncated": func(file string) error { return os.Truncate(file, 40) },
+		"a bit flipped": func(file string) error {
+			data, err := os.ReadFile(file)
+			if err == nil {
+				data[len(data)/2] ^= 1
+				err = os.WriteFile(file, data, 0o644)
+			}
+			return err
+		},
+		"an older one put there": func(file string) error { return os.Rename(file+".old", file) },
+		"the folder emptied": func(file string) error {
+			entries, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+			for _, e := range entries {
+				err = errors.Join(err, os.RemoveAll(e))
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _, _, logs := testConfig(t.TempDir())
+				a, err := New(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- a.tick(ctx) }()
+				file := filepath.Join(c.StateDir, "policy.json")
+				a.applyPolicy(document("one"), nil, nil)
+				if err := os.Link(file, file+".old"); err != nil {
+					t.Fatal(err)
+				}
+				a.applyPolicy(document("two"), nil, nil)
+				before := a.Status().PolicyGeneration
+				time.Sleep(3 * tickEvery)
+				synctest.Wait()
+				if p, err := a.state.Policy(); err != nil || p.Generation != before {
+					t.Fatalf("it was written again: generation %d after %d, %v", p.Generation, before, err)
+				}
+				if err := spoil(file); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * tickEvery)
+				synctest.Wait()
+				p, err := a.state.Policy()
+				if err != nil || p.Document.Policies[0].Name != "two" || !strings.Contains(logs.String(), "not those that were written") {
+					t.Errorf("%+v, %v", p, err)
+				}
+				if err := a.state.WriteRecord(nodestate.Record{Repository: testRepository, Digest: digest('a')}); err != nil {
+					t.Error(err)
+				}
+				cancel()
+				<-done
+			})
+		})
+	}
+}
+
 func TestUnsafeDryRun(t *testing.T) {
 	f := start(t, t.TempDir(), func(c *Config) { c.UnsafeDryRun = true })
 	f.policies.say(document("one"), nil)

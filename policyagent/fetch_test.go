@@ -199,7 +199,8 @@ func TestTheLargestRecordIsWritten(t *testing.T) {
 
 func TestRecordsThatCannotBeWritten(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {
-		if err := os.RemoveAll(filepath.Join(f.config.StateDir, "attestations")); err != nil {
+		records := filepath.Join(f.config.StateDir, "attestations")
+		if err := errors.Join(os.RemoveAll(records), os.WriteFile(records, nil, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		if failures := f.ask(t, false); len(failures) != 1 || !strings.Contains(failures[0], "cannot be written") {

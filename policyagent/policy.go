@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +13,9 @@ import (
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
+
+// policyFile is the snapshot's name in the state folder.
+const policyFile = "policy.json"
 
 // maxPolicyError bounds in bytes what the status says of a folder full of mistakes.
 const maxPolicyError = 16 << 10
@@ -49,6 +54,11 @@ type pending struct {
 	said *said
 	// broken is why the source has nothing newer, if that is so.
 	broken error
+
+	// written is what was written last, under this generation, and seen the file that was found to hold it.
+	written    *said
+	generation uint64
+	seen       os.FileInfo
 }
 
 func (p *pending) set(s said) {
@@ -70,11 +80,13 @@ func (p *pending) retry(a *Agent) {
 	if p.said == nil {
 		return
 	}
-	if err := a.writePolicy(*p.said); err != nil {
+	generation, err := a.writePolicy(*p.said)
+	if err != nil {
 		a.log.Error("policies cannot be written; the last good ones stay in force", "error", err)
 		a.status.policyFailed(err)
 		return
 	}
+	p.written, p.generation, p.seen = p.said, generation, nil
 	p.said = nil
 	a.status.inForce()
 	if p.broken != nil {
@@ -82,9 +94,30 @@ func (p *pending) retry(a *Agent) {
 	}
 }
 
+// restore makes the policy pending again if somebody, or a disk, took away or spoilt what was written. The source will not say it
+// again, and a plugin that is started without it denies everything.
+func (p *pending) restore(a *Agent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.said != nil || p.written == nil {
+		return
+	}
+	info, err := os.Stat(filepath.Join(a.config.StateDir, policyFile))
+	if err == nil && p.seen != nil && os.SameFile(info, p.seen) && info.Size() == p.seen.Size() && info.ModTime().Equal(p.seen.ModTime()) {
+		return
+	}
+	last, readErr := a.state.Policy()
+	if err == nil && readErr == nil && last.Generation == p.generation {
+		p.seen = info
+		return
+	}
+	a.log.Error("the policies in the state folder are not those that were written; writing them again", "generation", p.generation, "found", last.Generation, "error", readErr)
+	p.said = p.written
+}
+
 // writePolicy writes a snapshot if it differs from the one on disk. Generations are what verdicts are cached by, so a
-// restart alone does not make a new one.
-func (a *Agent) writePolicy(s said) error {
+// restart alone does not make a new one. It returns the generation that is on disk.
+func (a *Agent) writePolicy(s said) (uint64, error) {
 	document := s.document
 	_, problems := verifier.Compile(document)
 	problems = slices.Concat(s.problems, problems)
@@ -93,11 +126,11 @@ func (a *Agent) writePolicy(s said) error {
 	if err == nil && samePolicy(last, next) {
 		a.status.policyLoaded(last)
 		a.log.Info("policies are unchanged", "generation", last.Generation)
-		return nil
+		return last.Generation, nil
 	}
 	next.Generation = a.state.NextGeneration(next.WrittenAt)
 	if err := a.state.WritePolicy(next); err != nil {
-		return err
+		return 0, err
 	}
 	a.status.policyLoaded(next)
 	a.log.Info("policies changed", "generation", next.Generation, "authorities", len(document.Authorities),
@@ -109,7 +142,7 @@ func (a *Agent) writePolicy(s said) error {
 		}
 		a.log.Warn("policy cannot be used as written", "object", p.Object, "field", p.Field, "code", p.Code, "problem", p.Text)
 	}
-	return nil
+	return next.Generation, nil
 }
 
 // samePolicy compares what policies say. In JSON, because what is read back has lost the difference between an empty

@@ -106,8 +106,11 @@ func (w *Writer) WriteRecord(rec Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := recordPath(rec.Repository, rec.Digest)
-	if err := makeFolder(filepath.Join(w.dir, filepath.Dir(name))); err != nil {
-		return fmt.Errorf("writing the %s: %w", kindRecord, err)
+	// Also the outer one: somebody may have emptied the state folder.
+	for _, folder := range []string{recordFolder, filepath.Dir(name)} {
+		if err := makeFolder(filepath.Join(w.dir, folder)); err != nil {
+			return fmt.Errorf("writing the %s: %w", kindRecord, err)
+		}
 	}
 	return w.write(name, kindRecord, rec, MaxRecordSize)
 }
