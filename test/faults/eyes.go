@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,10 +48,10 @@ type eyes struct {
 	cancel     context.CancelFunc
 	work       sync.WaitGroup
 
-	mu     sync.Mutex
-	good   map[string]map[string]bool // what was seen of attested ones, by eye
-	bad    map[string][]string        // who saw it, by container
-	closed bool
+	mu   sync.Mutex
+	good map[string]map[string]bool // what was seen of attested ones, by eye
+	bad  map[string][]string        // who saw it, by container
+	told map[string]bool            // those of bad that were told
 }
 
 func openEyes(node *cluster.Node, m *images) (*eyes, error) {
@@ -59,7 +60,7 @@ func openEyes(node *cluster.Node, m *images) (*eyes, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &eyes{node: node, images: m, connection: connection, cancel: cancel, good: map[string]map[string]bool{}, bad: map[string][]string{}}
+	e := &eyes{node: node, images: m, connection: connection, cancel: cancel, good: map[string]map[string]bool{}, bad: map[string][]string{}, told: map[string]bool{}}
 	for _, look := range []func(context.Context) error{e.followEvents, e.lookAtTasks, e.lookAtProcesses, e.lookAtFiles} {
 		e.work.Go(func() { repeat(ctx, look) })
 	}
@@ -94,18 +95,28 @@ func (e *eyes) saw(eye, container string, denied bool) {
 		e.good[eye][container] = true
 		return
 	}
-	key := container
-	if !slices.Contains(e.bad[key], eye) {
-		e.bad[key] = append(e.bad[key], eye)
+	if !slices.Contains(e.bad[container], eye) {
+		e.bad[container] = append(e.bad[container], eye)
 	}
 }
 
-// violations are the unattested containers that were seen to run.
+// count is how many unattested containers were seen to run, those twice that two eyes know by different names.
+func (e *eyes) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.bad)
+}
+
+// violations are the unattested containers that were seen to run and were not told yet.
 func (e *eyes) violations() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var all []string
 	for _, container := range slices.Sorted(maps.Keys(e.bad)) {
+		if e.told[container] {
+			continue
+		}
+		e.told[container] = true
 		all = append(all, fmt.Sprintf("unattested container %s ran: seen in %s", container, strings.Join(e.bad[container], ", ")))
 	}
 	return all
@@ -199,11 +210,23 @@ func (e *eyes) lookAtProcesses(context.Context) error {
 		environment, _ := os.ReadFile(file) // what cannot be read has ended
 		for _, mark := range []string{attested, unattested} {
 			if bytes.Contains(environment, []byte(markVariable+"="+mark+"\x00")) {
-				e.saw(eyeProcess, "with process "+filepath.Base(filepath.Dir(file)), mark == unattested)
+				e.saw(eyeProcess, containerOf(filepath.Dir(file)), mark == unattested)
 			}
 		}
 	}
 	return nil
+}
+
+// containerID is how containerd names containers, and their cgroups after them.
+var containerID = regexp.MustCompile("[0-9a-f]{64}")
+
+// containerOf names the container of a process by its cgroups, or the process if they do not tell.
+func containerOf(folder string) string {
+	cgroups, _ := os.ReadFile(filepath.Join(folder, "cgroup"))
+	if found := containerID.FindAllString(string(cgroups), -1); found != nil {
+		return found[len(found)-1]
+	}
+	return "with process " + filepath.Base(folder)
 }
 
 // lookAtFiles looks at the layers that containers write to.

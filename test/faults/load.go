@@ -34,7 +34,6 @@ type item struct {
 	ran   time.Time
 	tries int
 	said  string // why the last try failed
-	over  bool   // nothing is to be done for it any more
 }
 
 func (p *place) newItem(l Load, name, image string) *item {
@@ -80,6 +79,20 @@ func (i *item) runs() {
 	if i.ran.IsZero() {
 		i.ran = time.Now()
 	}
+}
+
+// lastSaid is why the last try failed, and how many there were.
+func (i *item) lastSaid() (string, int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.said, i.tries
+}
+
+// started says whether it has run by the runtime's word.
+func (i *item) started() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !i.ran.IsZero()
 }
 
 // waits says whether it has to run and has not yet.
@@ -143,45 +156,63 @@ func (p *place) writeStatic(i *item) error {
 	return os.Rename(half, file)
 }
 
-// call asks the runtime itself, until it runs; what must not run is tried several times.
+// attempts is how often a container that must not run is asked of the runtime: some of it hits the moment at which something fails.
+const attempts = 60
+
+// call asks the runtime itself, until the container runs.
 func (p *place) call(ctx context.Context, i *item) {
-	for ctx.Err() == nil {
-		err := p.callOnce(ctx, i)
-		if err == nil {
-			i.runs()
-			return
-		}
-		if i.tried("%v", err) >= 8 && !i.Attested {
-			return
-		}
+	for ctx.Err() == nil && !p.callInPod(ctx, i) {
 		wait(ctx, pauseBetween)
 	}
 }
 
-func (p *place) callOnce(ctx context.Context, i *item) error {
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
+// callInPod makes a pod and asks for the container in there, and says whether that is all. Attested: until it runs, at most once in
+// this pod, for the kubelet removes pods that it did not start. Unattested: again and again until the pod is gone.
+func (p *place) callInPod(ctx context.Context, i *item) (over bool) {
 	cri := p.Node().CRI()
-	id, err := cri.PullImage(ctx, i.image)
-	if err != nil {
+	var image, sandbox string
+	err := limited(ctx, func(ctx context.Context) (err error) {
+		if image, err = cri.PullImage(ctx, i.image); err == nil {
+			sandbox, err = cri.RunPod(ctx, cluster.PodSpec{Namespace: i.namespace, Name: i.podName()})
+		}
 		return err
-	}
-	sandbox, err := cri.RunPod(ctx, cluster.PodSpec{Namespace: i.namespace, Name: i.podName()})
+	})
 	if err != nil {
-		return err
+		return i.tried("%v", err) > attempts && !i.Attested
 	}
 	// Kubelet removes what is left when containerd cannot be asked.
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
-		defer cancel()
-		_ = cri.RemovePod(ctx, sandbox)
+		_ = limited(context.WithoutCancel(ctx), func(ctx context.Context) error { return cri.RemovePod(ctx, sandbox) })
 	}()
-	user := i.image
+	spec := cluster.ContainerSpec{Image: image, UserSpecifiedImage: i.image}
 	if i.Way == Forged {
-		user = p.images.take(Load{Way: Direct, Attested: true})
+		spec.UserSpecifiedImage = p.images.take(Load{Way: Direct, Attested: true})
 	}
-	_, err = cri.Run(ctx, sandbox, cluster.ContainerSpec{Image: id, UserSpecifiedImage: user})
-	return err
+	for ctx.Err() == nil {
+		err := limited(ctx, func(ctx context.Context) error {
+			_, err := cri.Run(ctx, sandbox, spec)
+			return err
+		})
+		if err == nil {
+			i.runs()
+			return true
+		}
+		tries := i.tried("%v", err)
+		if i.Attested || strings.Contains(err.Error(), sandbox) { // the latter: it is gone
+			return false
+		}
+		if tries > attempts {
+			return true
+		}
+		wait(ctx, 150*time.Millisecond)
+	}
+	return true
+}
+
+func limited(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return call(ctx)
 }
 
 // look notes which items run, by what the runtime says.
@@ -199,7 +230,7 @@ func (p *place) look(ctx context.Context, items []*item) error {
 		running[c.GetLabels()["io.kubernetes.pod.namespace"]+"/"+c.GetLabels()["io.kubernetes.pod.name"]] = true
 	}
 	for _, i := range items {
-		if i.waits() && i.Way != Direct && running[i.namespace+"/"+i.podName()] {
+		if i.Way != Direct && i.Way != Forged && running[i.namespace+"/"+i.podName()] {
 			i.runs()
 		}
 	}

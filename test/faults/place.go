@@ -40,7 +40,7 @@ const (
 const (
 	disk     = "/var/lib/soak"
 	stateDir = disk + "/state"
-	diskSize = "16m"
+	diskSize = "192m" // the audit log, which has its own bound, must not fill it
 )
 
 // place is a cluster with the product as its users install it: host service that containerd requires, agent, webhook, controller.

@@ -39,7 +39,7 @@ const (
 	flip       = "flip"       // one bit of a file is another
 	truncate   = "truncate"   // a file ends early
 	remove     = "delete"     // a file is gone
-	removeAll  = "delete all" // every file is gone
+	removeAll  = "delete all" // all that is in the folder is gone
 	dayForward = "a day forward"
 	dayBack    = "a day back"
 )

@@ -31,8 +31,8 @@ type Report struct {
 	Dir string
 }
 
-// Creates counts containers.
-type Creates struct{ Attested, Ran, Unattested int }
+// Creates counts containers, and of unattested ones how often they were tried and refused with an answer.
+type Creates struct{ Attested, Ran, Unattested, Refused int }
 
 func newReport(o Options) *Report {
 	return &Report{Seed: o.Seed, Dir: o.Dir, Creates: map[Way]*Creates{}, Faults: map[string]int{}, Recover: map[string]time.Duration{}}
@@ -49,9 +49,16 @@ func (r *Report) count(items []*item) {
 			c = &Creates{}
 			r.Creates[i.Way] = c
 		}
+		said, tries := i.lastSaid()
 		switch {
+		case !i.Attested && i.started():
+			r.violation("the runtime says that it started %s", i)
+			fallthrough
 		case !i.Attested:
 			c.Unattested++
+			if said != "" {
+				c.Refused += tries
+			}
 		case i.waits():
 			c.Attested++
 		default:
@@ -73,14 +80,14 @@ func (r *Report) String() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("seed %d, %d rounds in %s", r.Seed, r.Rounds, r.Took.Round(time.Second))
-	line("%-14s %9s %9s %11s", "containers", "attested", "of it ran", "unattested")
+	line("%-14s %9s %9s %11s %9s", "containers", "attested", "of it ran", "unattested", "refusals")
 	var all Creates
 	for _, way := range slices.Sorted(maps.Keys(r.Creates)) {
 		c := r.Creates[way]
-		line("%-14s %9d %9d %11d", way, c.Attested, c.Ran, c.Unattested)
-		all.Attested, all.Ran, all.Unattested = all.Attested+c.Attested, all.Ran+c.Ran, all.Unattested+c.Unattested
+		line("%-14s %9d %9d %11d %9d", way, c.Attested, c.Ran, c.Unattested, c.Refused)
+		all.Attested, all.Ran, all.Unattested, all.Refused = all.Attested+c.Attested, all.Ran+c.Ran, all.Unattested+c.Unattested, all.Refused+c.Refused
 	}
-	line("%-14s %9d %9d %11d", "all", all.Attested, all.Ran, all.Unattested)
+	line("%-14s %9d %9d %11d %9d", "all", all.Attested, all.Ran, all.Unattested, all.Refused)
 	line("%-26s %5s %s", "faults", "times", "worst until all attested ran, after the round's last fault")
 	times := 0
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,8 +97,9 @@ func (s *soak) rounds(ctx context.Context) error {
 	if err := s.round(ctx, first); err != nil {
 		return err
 	}
+	s.report.Violations = append(s.report.Violations, s.eyes.violations()...)
 	if len(s.report.Violations) > 0 {
-		return nil
+		return errors.New("without any fault there were violations: " + strings.Join(s.report.Violations, "; "))
 	}
 	var err error
 	if s.report.Use[0], err = s.usage(); err != nil {
@@ -113,6 +115,9 @@ func (s *soak) rounds(ctx context.Context) error {
 			s.report.violation("round %d: leaked: %s", number, l)
 		}
 		s.report.Use[1] = now
+		for _, v := range s.eyes.violations() {
+			s.report.violation("round %d: %s", number, v)
+		}
 		s.report.Rounds, s.report.Took = number, time.Since(began)
 		s.tellViolations()
 		if ctx.Err() != nil {
@@ -120,7 +125,6 @@ func (s *soak) rounds(ctx context.Context) error {
 		}
 	}
 	s.report.Seen = s.eyes.counts()
-	s.report.Violations = append(s.report.Violations, s.eyes.violations()...)
 	return s.eyes.blind()
 }
 
@@ -302,7 +306,8 @@ func (s *soak) late(ctx context.Context, r Round, late []*item, base func(*item)
 		if !i.waits() {
 			outcome = fmt.Sprintf("ran %.1f s after the last fault", i.ran.Sub(base(i)).Seconds())
 		}
-		s.report.violation("round %d: %s %s; last said: %s", r.Number, i, outcome, i.said)
+		said, tries := i.lastSaid()
+		s.report.violation("round %d: %s %s; tried %d times, last said: %s", r.Number, i, outcome, tries, said)
 	}
 	s.tellViolations()
 }
@@ -336,7 +341,7 @@ func (s *soak) tellProgress(ctx context.Context, r Round) {
 			active = append(active, f.name())
 		}
 		s.mu.Unlock()
-		s.say("round %d: %d attested ran, %d wait; failing now: %q; unattested seen to run: %d", r.Number, ran, waits, active, len(s.eyes.violations()))
+		s.say("round %d: %d attested ran, %d wait; failing now: %q; unattested seen to run: %d", r.Number, ran, waits, active, s.eyes.count())
 	}
 }
 
@@ -355,7 +360,8 @@ func (s *soak) describe(ctx context.Context, name string, items []*item) {
 	text := ""
 	for _, i := range items {
 		stdout, stderr, _, err := s.Kubectl(ctx, "--namespace", i.namespace, "describe", "pod", i.podName())
-		text += fmt.Sprintf("=== %s\nlast said: %s\n%s%s%v\n", i, i.said, stdout, stderr, err)
+		said, tries := i.lastSaid()
+		text += fmt.Sprintf("=== %s\ntried %d times, last said: %s\n%s%s%v\n", i, tries, said, stdout, stderr, err)
 	}
 	status, err := s.Status(ctx, 0)
 	text += fmt.Sprintf("=== plugin: %+v %v\n%s\n", status, err, s.Site.Describe(ctx))

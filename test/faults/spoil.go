@@ -39,9 +39,10 @@ func (p *place) spoil(f Fault) error {
 		return err
 	}
 	if f.Kind == removeAll {
-		var failures []error
-		for _, file := range files {
-			failures = append(failures, gone(os.Remove(file)))
+		all, err := filepath.Glob(p.Nodes()[0].Path(stateDir) + "/*")
+		failures := []error{err}
+		for _, path := range all {
+			failures = append(failures, os.RemoveAll(path))
 		}
 		return errors.Join(failures...)
 	}
