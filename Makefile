@@ -60,6 +60,14 @@ fuzz: ## run every fuzz target for MINUTES minutes each
 		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$(MINUTES)m" "$$dir" || exit 1; \
 	done
 
+# SEED replays a plan; without it each run has another.
+SEED ?= 0
+.PHONY: soak
+soak: MINUTES := 10
+soak: cluster-tools ## a whole cluster under load and faults for MINUTES (10) minutes; SEED replays; exit code 1 if anything unattested ran, or attested did not
+	@$(GO) mod download
+	@$(GO) run ./test/faults/soak -minutes '$(MINUTES)' -seed '$(SEED)'
+
 .PHONY: bench
 bench: cluster-tools ## measure against a baseline in the same run
 	@$(GO) mod download
