@@ -85,7 +85,7 @@ demo-node: node-tools ## see it work on one node, on a real containerd, in about
 # PUSH names a reference to push to, with the credentials of the Docker config.
 OUTPUT ?= bin/image.tar
 .PHONY: image
-image: ## make the container image, amd64 and arm64, as OUTPUT (bin/image.tar); PUSH=reference pushes it
+image: ## make the container image, amd64 and arm64, as OUTPUT (bin/image.tar), with a bill of materials beside it; PUSH=reference pushes both
 	@$(GO) run ./daemonset/image/makeimage -version '$(VERSION)' -output '$(OUTPUT)' $(if $(PUSH),-push '$(PUSH)')
 
 .PHONY: clean

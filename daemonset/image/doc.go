@@ -8,6 +8,8 @@
 //	image.go     put programs and roots into an image, images into an index
 //	layer.go     pack files
 //	roots.go     certificate authorities
+//	bill.go      list what is in the image: programs, modules, checksums
+//	attach.go    push that list beside the image
 //	archive.go   write an OCI layout that `ctr images import` and others take
 //
 // The Dockerfile beside it makes the same image where there is an engine. `make image` runs makeimage.

@@ -173,36 +173,6 @@ func TestImageIsReproducible(t *testing.T) {
 	}
 }
 
-// Two builds of the programs, from module folders of other names, are the same.
-func TestProgramsAreReproducible(t *testing.T) {
-	module, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "elsewhere")
-	if err := os.Symlink(module, link); err != nil {
-		t.Fatal(err)
-	}
-	var digests [2]v1.Hash
-	for i, from := range []string{module, link} {
-		t.Setenv("PWD", from) // go takes this name of the folder, not that behind the link
-		built, err := Compile(t.Context(), from, t.TempDir(), "arm64", "v1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		img, err := New(Info{Version: "v1"}, "arm64", built...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if digests[i], err = img.Digest(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if digests[0] != digests[1] {
-		t.Errorf("%v", digests)
-	}
-}
-
 func TestArchiveIsAnImageLayout(t *testing.T) {
 	const reference = "example.com/kritis-node:v1"
 	index := makeIndex(t, Info{Version: "v1"})

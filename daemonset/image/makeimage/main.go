@@ -61,7 +61,7 @@ func run(ctx context.Context, o options) error {
 	if o.reference == "" {
 		o.reference = "ghcr.io/kritis-node/kritis-node:" + strings.ReplaceAll(o.version, "+", "-")
 	}
-	index, err := build(ctx, o)
+	index, bill, err := build(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -73,9 +73,12 @@ func run(ctx context.Context, o options) error {
 		if err := write(o.output, o.reference, index); err != nil {
 			return err
 		}
+		if err := os.WriteFile(billFile(o.output), bill, 0o644); err != nil { //nolint:gosec // for everybody to read
+			return err
+		}
 	}
 	if o.push != "" {
-		if err := push(ctx, o, index); err != nil {
+		if err := push(ctx, o, index, bill); err != nil {
 			return err
 		}
 	}
@@ -83,36 +86,49 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-// build makes the index of all architectures, from the module in the working folder.
-func build(ctx context.Context, o options) (v1.ImageIndex, error) {
+// billFile is where the bill of materials goes: "image.cdx.json" beside "image.tar".
+func billFile(output string) string { return strings.TrimSuffix(output, ".tar") + ".cdx.json" }
+
+// build makes the index of all architectures and the bill of what is in it, from the module in the working folder.
+func build(ctx context.Context, o options) (v1.ImageIndex, []byte, error) {
 	module, err := output(ctx, "go", "env", "GOMOD")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	info := image.Info{Version: o.version}
 	if info.Created, err = created(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Without a repository there is no revision to tell.
 	info.Revision, _ = output(ctx, "git", "rev-parse", "HEAD")
 	var images []v1.Image
+	programs := map[string][]string{}
 	for architecture := range strings.SplitSeq(o.architectures, ",") {
 		folder, err := os.MkdirTemp("", "kritis-programs-")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer os.RemoveAll(folder) // a few times at most
-		programs, err := image.Compile(ctx, filepath.Dir(module), folder, architecture, o.version)
+		programs[architecture], err = image.Compile(ctx, filepath.Dir(module), folder, architecture, o.version)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		img, err := image.New(info, architecture, programs...)
+		img, err := image.New(info, architecture, programs[architecture]...)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		images = append(images, img)
 	}
-	return image.Index(info, images...)
+	roots, err := image.RootsModule()
+	if err != nil {
+		return nil, nil, err
+	}
+	bill, err := image.Bill(info, roots, programs)
+	if err != nil {
+		return nil, nil, err
+	}
+	index, err := image.Index(info, images...)
+	return index, bill, err
 }
 
 // created is SOURCE_DATE_EPOCH, or the time of the commit, or 1970: never now.
@@ -155,7 +171,8 @@ func write(path, reference string, index v1.ImageIndex) error {
 	return os.Rename(f.Name(), path)
 }
 
-func push(ctx context.Context, o options, index v1.ImageIndex) error {
+// push pushes the image, and the bill of materials as its referrer.
+func push(ctx context.Context, o options, index v1.ImageIndex, bill []byte) error {
 	var rules []name.Option
 	if o.plainHTTP {
 		rules = append(rules, name.Insecure)
@@ -166,8 +183,11 @@ func push(ctx context.Context, o options, index v1.ImageIndex) error {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
-	err = remote.WriteIndex(to, index, remote.WithContext(ctx), remote.WithTransport(transport), remote.WithAuthFromKeychain(authn.DefaultKeychain))
-	if err != nil {
+	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(transport), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	if err := remote.WriteIndex(to, index, options...); err != nil {
+		return fmt.Errorf("pushing %s: %w", o.push, err)
+	}
+	if err := image.AttachBill(to.Context(), index, bill, options...); err != nil {
 		return fmt.Errorf("pushing %s: %w", o.push, err)
 	}
 	return nil
