@@ -184,7 +184,7 @@ func whyLines(i impact.Image) []string {
 	if d := i.ByDigest; d != nil {
 		lines = append(lines, fmt.Sprintf("written as %s: %s (%s)", d.Image, d.Verdict.Outcome, d.Verdict.Reason))
 	}
-	if i.NoEntry != "" {
+	if i.NoEntry != "" && i.NoEntry != i.Verdict.Detail {
 		lines = append(lines, "no allow-list entry would do: "+i.NoEntry)
 	}
 	return append(lines, i.Notes...)

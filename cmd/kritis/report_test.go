@@ -109,6 +109,7 @@ func TestReportTries(t *testing.T) {
 	r.write(t, "broken.yaml", "kind: Pod\n")
 	r.write(t, "allow.yaml", "apiVersion: kritis.grafeas.io/v1beta1\nkind: AdmissionAllowlist\nmetadata: {name: all}\nspec: {patterns: [{namePattern: '"+r.host+"/*'}]}\n")
 	allow := filepath.Join(r.dir, "allow.yaml")
+	other := r.write(t, "other.yaml", strings.ReplaceAll(r.policy(t, "default", ""), "team-signs", "tried"))
 	for name, c := range map[string]struct {
 		args []string
 		in   string
@@ -116,6 +117,7 @@ func TestReportTries(t *testing.T) {
 		want []string
 	}{
 		"in all namespaces":        {[]string{"--policy", file, "--everywhere"}, "", exitDenied, []string{"1 would be allowed, 3 denied", "test team-signs 1 0 1 0", "by digest: test/team-signs: team"}},
+		"where there is none":      {[]string{"--policy", other, "--everywhere"}, "", exitDenied, []string{"prod team-signs 3 1 2 0", "test tried 1 0 1 0"}},
 		"in its own":               {[]string{"--policy", file}, "", exitDenied, []string{"2 would be allowed, 2 denied", "test none 1 1 0 0"}},
 		"standard input":           {[]string{"--policy", "-", "--everywhere"}, r.policy(t, "default", ""), exitDenied, []string{"1 would be allowed, 3 denied"}},
 		"tags, in place of its":    {[]string{"--policy-dir", dir, "--everywhere"}, "", exitDenied, []string{"3 would be allowed, 1 denied", "web:v1 sha256:1e2cc65201ae 1 n2 allowed (Attested) test/team-signs: team"}},
@@ -184,7 +186,7 @@ func TestReportIsNotWrittenByOthers(t *testing.T) {
 	r.apply(t, r.policy(t, "prod", ""))
 	r.pod(t, "prod", "n1", "a\n\x1b[2Jb\tc", "", "")
 	code, out, _ := r.run(t)
-	if code != exitDenied || !strings.Contains(out, "a ?[2Jb c ") || strings.Contains(out, "\x1b") {
+	if code != exitDenied || strings.Count(out, "\nprod       a ?[2Jb c ") != 2 || strings.Contains(out, "\n?[2J") || strings.Contains(out, "\x1b") {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 }

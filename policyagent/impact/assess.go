@@ -52,20 +52,15 @@ func Assess(ctx context.Context, all []Running, judges []*Judge, now time.Time, 
 	return images, nil
 }
 
-// grouped returns the places of images that have name and digest in common, in the order of the first of each.
+// grouped returns the places of images that are written alike, in the order of the first of each.
 func grouped(all []Running) [][]int {
-	type content struct {
-		image, digestOf string
-		digest          verifier.Digest
-	}
 	var groups [][]int
-	known := map[content]int{}
+	known := map[string]int{}
 	for n, r := range all {
-		c := content{r.Image, r.DigestOf, r.Digest}
-		g, ok := known[c]
+		g, ok := known[r.Image]
 		if !ok {
 			g = len(groups)
-			known[c] = g
+			known[r.Image] = g
 			groups = append(groups, nil)
 		}
 		groups[g] = append(groups[g], n)

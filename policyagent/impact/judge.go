@@ -64,7 +64,7 @@ type ByDigest struct {
 	AttestedBy []Attested       `json:"attestedBy,omitempty"`
 }
 
-// judge decides about images that have name and digest in common, so that all is asked once.
+// judge decides about images that are written alike, so that all is asked once.
 func (j *Judge) judge(ctx context.Context, group []Running, now time.Time) []Image {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
 	defer cancel()
