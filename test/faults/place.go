@@ -195,18 +195,16 @@ func (p *place) governed(ctx context.Context) error {
 	})
 }
 
-func (p *place) close() error {
-	var failures []error
+// leave gives back what is this process's own. The cluster ends with the program, see [cluster.Isolate]: a containerd that was killed
+// leaves shims that it does not know, so that an orderly end would wait for them in vain.
+func (p *place) leave() error {
 	if p.api != nil {
 		p.api.close()
 	}
 	if p.cloud != nil {
-		failures = append(failures, p.cloud.Close())
+		return p.cloud.Close()
 	}
-	if p.Site != nil {
-		failures = append(failures, p.Site.Close())
-	}
-	return errors.Join(failures...)
+	return nil
 }
 
 // tell returns a function that logs lines with the time since it was made.

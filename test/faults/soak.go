@@ -52,7 +52,7 @@ type soak struct {
 }
 
 // Run starts a cluster and lets it suffer. An error is one of the soak itself, for example of a cluster that does not start: then
-// nothing is known. What must not be is in the report.
+// nothing is known. What must not be is in the report. The cluster goes on until the program ends.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	var lock sync.Mutex
 	log, err := os.Create(filepath.Join(o.Dir, "progress.log"))
@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	s.place, err = startPlace(ctx, o)
 	defer func() {
 		s.keepLogs(ctx)
-		err = errors.Join(err, s.place.close())
+		err = errors.Join(err, s.place.leave())
 	}()
 	if err != nil {
 		return nil, err
