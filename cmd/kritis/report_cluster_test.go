@@ -30,7 +30,6 @@ import (
 type reported struct {
 	dir, host string
 	key       stack.Key
-	pods      []string
 
 	mu       sync.Mutex
 	items    map[string][]json.RawMessage // by resource

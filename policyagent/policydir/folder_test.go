@@ -244,3 +244,15 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+func TestParse(t *testing.T) {
+	c, err := Parse("p.yaml", []byte("apiVersion: kritis.grafeas.io/v1beta1\nkind: GenericAttestationPolicy\nmetadata: {name: a}\n"))
+	if err != nil || len(c.Document.Policies) != 1 || c.Document.Policies[0].Namespace != "default" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for text, want := range map[string]string{"a: [": "p.yaml:1: it is not YAML", strings.Repeat("#", maxFile+1): "p.yaml: it has more than 1048576 bytes"} {
+		if c, err := Parse("p.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) || c.Document.Policies != nil {
+			t.Errorf("%.20s: %+v, %v", text, c, err)
+		}
+	}
+}
