@@ -119,6 +119,23 @@ func (s *Stack) Trust(r *cluster.Registry) error {
 	if err := s.Node.AddRegistry(r.Host(), r); err != nil {
 		return err
 	}
+	return s.configure("- host: %s\n  plainHTTP: true\n", r.Host())
+}
+
+// TrustAt is [Stack.Trust] for what is no process of test/cluster, or goes by another name: images of the host come from an address.
+// Where the two differ, the address must be trusted already.
+func (s *Stack) TrustAt(host, address string) error {
+	if err := s.Node.AddPlainRegistry(host, address); err != nil {
+		return err
+	}
+	if host == address {
+		return s.configure("- host: %s\n  plainHTTP: true\n", host)
+	}
+	return s.configure("- host: %s\n  mirrors: [%q]\n", host, address)
+}
+
+// configure adds a host to the file that says how registries are reached.
+func (s *Stack) configure(format string, args ...any) error {
 	f, err := os.OpenFile(s.RegistryConfig(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -129,7 +146,7 @@ func (s *Stack) Trust(r *cluster.Registry) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(f, "- host: %s\n  plainHTTP: true\n", r.Host())
+	_, err = fmt.Fprintf(f, format, args...)
 	return err
 }
 
