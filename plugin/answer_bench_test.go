@@ -27,7 +27,7 @@ func BenchmarkAnswerWarm(b *testing.B) {
 
 func benchPlugin(b *testing.B, bed *testbed) *Plugin {
 	b.Helper()
-	p := &Plugin{decider: bed.decider}
+	p := &Plugin{decider: bed.decider, witness: newWitness(time.Now())}
 	var err error
 	if p.reports, err = newReporter(nobody{}, p.counters, p.describe); err != nil {
 		b.Fatal(err)

@@ -70,7 +70,7 @@ func (p *Plugin) synchronized(containers int) {
 func (p *Plugin) registered() {
 	p.state.mu.Lock()
 	p.state.registered, p.state.since, p.state.lastError = true, time.Now(), ""
-	p.state.arrive(p.state.since)
+	p.state.arrive()
 	info, found := p.state.runtime, p.state.found
 	p.state.mu.Unlock()
 	p.counters.connections.Inc()
@@ -85,7 +85,7 @@ func (p *Plugin) registered() {
 func (p *Plugin) disconnected(err error) {
 	p.state.mu.Lock()
 	changed := p.state.registered || p.state.lastError != err.Error()
-	p.state.leave(time.Now())
+	p.state.leave()
 	p.state.registered, p.state.lastError, p.state.synchronized = false, err.Error(), time.Time{}
 	p.state.mu.Unlock()
 	if changed {

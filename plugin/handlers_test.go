@@ -68,7 +68,7 @@ func TestWithin(t *testing.T) {
 func newPlugin(t *testing.T, agent agentFunc) (*Plugin, *testbed) {
 	t.Helper()
 	b := newTestbed(t, agent)
-	p := &Plugin{decider: b.decider, cfg: Config{StateDir: b.rules.stateDir, Version: "v1"}, log: slog.New(slog.DiscardHandler)}
+	p := &Plugin{decider: b.decider, cfg: Config{StateDir: b.rules.stateDir, Version: "v1"}, log: slog.New(slog.DiscardHandler), witness: newWitness(time.Now())}
 	p.recheck = newRechecker(Recheck{OnViolation: ViolationReport}, b.decider, nil, p.log)
 	var err error
 	if p.reports, err = newReporter(nobody{}, p.counters, p.describe); err != nil {

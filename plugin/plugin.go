@@ -87,6 +87,7 @@ type Plugin struct {
 	reports     *reporter
 	reportAgent *nodestate.Client
 	recheck     *rechecker
+	witness     *witness
 	state       connectionState
 }
 
@@ -105,11 +106,9 @@ type connectionState struct {
 	synchronized time.Time
 	decided      uint64
 	recent       []AuditLine
-	// up ends when the connection is lost; away are the latest times without one since started, the last still going on if its
-	// end is zero.
+	// up ends when the connection is lost.
 	up   context.Context //nolint:containedctx // it is the connection's
 	down context.CancelFunc
-	away []absence
 }
 
 // New returns a plugin that is complete, or an error. It reads the node's state, connects to nothing yet.
@@ -135,7 +134,7 @@ func New(cfg Config) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{cfg: cfg, log: cfg.Log, store: store, state: connectionState{started: time.Now()}}
+	p := &Plugin{cfg: cfg, log: cfg.Log, store: store, witness: newWitness(time.Now()), state: connectionState{started: time.Now()}}
 	p.decider, err = newDecider(store, stateRecords{cfg.StateDir}, nodestate.NewClient(cfg.AgentSocket), cfg.FetchBudget,
 		newRuleStore(cfg.StateDir, cfg.FloorFile, cfg.Log))
 	if err != nil {
@@ -147,7 +146,7 @@ func New(cfg Config) (*Plugin, error) {
 	}
 	p.audit = newAudit(cfg.AuditLog, p.counters, cfg.Log, func() uint64 { return p.rules.load().policy.Generation })
 	p.recheck = newRechecker(cfg.Recheck, p.decider, containerdNode{inventory.New(store.conn), store}, cfg.Log)
-	p.recheck.tell, p.recheck.changed, p.recheck.mayStop, p.recheck.missed = p.foundRunning, p.reports.hurry, p.mayStop, p.state.missed
+	p.recheck.tell, p.recheck.changed, p.recheck.mayStop, p.recheck.missed = p.foundRunning, p.reports.hurry, p.mayStop, p.witness.missed
 	return p, nil
 }
 
@@ -253,6 +252,7 @@ func (p *Plugin) record(e entry) {
 	p.counters.count(e.at, &e.decision.verdict, e.took)
 	p.counters.recalled(e)
 	p.reports.add(e)
+	p.witness.asked(e.subject.containerID, e.time)
 	if e.decision.verdict.Outcome != verifier.Allowed {
 		p.refused(e)
 	} else if e.at == placeStart {

@@ -3,12 +3,15 @@ package plugin
 import (
 	"context"
 	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
 	"time"
 )
 
 const (
-	// awayKept bounds the absences that are remembered.
-	awayKept = 32
+	// decidedKept bounds the containers that are remembered to have been decided on.
+	decidedKept = 1024
 	// stopCalm is how long a connection has to last before a container is stopped: registering while the runtime stops one
 	// freezes the node's lifecycle calls.
 	stopCalm = 10 * time.Second
@@ -16,49 +19,50 @@ const (
 	stopMargin = 15 * time.Second
 )
 
-// absence is a time in which the plugin was not registered.
-type absence struct{ from, to time.Time }
+// witness remembers on which containers this process was asked to decide.
+type witness struct {
+	seed maphash.Seed
+
+	mu   sync.Mutex
+	from time.Time // of earlier containers nothing is known
+	ids  [decidedKept]uint64
+	at   [decidedKept]time.Time
+	next int
+}
+
+func newWitness(now time.Time) *witness { return &witness{seed: maphash.MakeSeed(), from: now} }
+
+// asked notes that a decision on a container was asked for.
+func (w *witness) asked(id string, now time.Time) {
+	hash := maphash.String(w.seed, id)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if old := w.at[w.next]; old.After(w.from) {
+		w.from = old
+	}
+	w.ids[w.next], w.at[w.next] = hash, now
+	w.next = (w.next + 1) % decidedKept
+}
+
+// missed says whether it is known that no decision was asked for on a container that was created at a time.
+func (w *witness) missed(id string, created time.Time) bool {
+	hash := maphash.String(w.seed, id)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return created.After(w.from) && !slices.Contains(w.ids[:], hash)
+}
 
 // arrive notes a registration. The state's lock is held.
-func (s *connectionState) arrive(now time.Time) {
+func (s *connectionState) arrive() {
 	s.up, s.down = context.WithCancel(context.Background())
-	if n := len(s.away); n > 0 && s.away[n-1].to.IsZero() {
-		s.away[n-1].to = now
-		return
-	}
-	s.away = append(s.away, absence{to: now}) // the one before the first registration
 }
 
-// leave notes that the connection is lost, and ends what must not outlast it. The state's lock is held.
-func (s *connectionState) leave(now time.Time) {
-	if s.down == nil {
-		return
+// leave ends what must not outlast the connection. The state's lock is held.
+func (s *connectionState) leave() {
+	if s.down != nil {
+		s.down()
 	}
-	s.down()
 	s.up, s.down = nil, nil
-	s.away = append(s.away, absence{from: now})
-	if len(s.away) > awayKept {
-		s.away = append(s.away[:0], s.away[1:]...)
-	}
-}
-
-// missed says whether the plugin is known not to have been registered at a time since its process started. Of the time before
-// nothing is known.
-func (s *connectionState) missed(at time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at.Before(s.started) {
-		return false
-	}
-	if len(s.away) == 0 {
-		return true
-	}
-	for _, a := range s.away {
-		if !at.Before(a.from) && (a.to.IsZero() || at.Before(a.to)) {
-			return true
-		}
-	}
-	return false
 }
 
 // mayStop returns the context in which a container may be stopped, or why none may be now.

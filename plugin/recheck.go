@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -59,6 +60,8 @@ const (
 	settleMax = 5 * time.Second
 	// againAfter is when containers are looked at for the second time before they are stopped.
 	againAfter = 10 * time.Second
+	// pruneEvery is how often what was found is looked for, so that what has ended is not shown for long.
+	pruneEvery = time.Minute
 	// betweenContainers keeps a look from taking a processor, yieldFor is how often it waits for a create call that is under
 	// way, a hundredth of a second each.
 	betweenContainers = 10 * time.Millisecond
@@ -87,8 +90,8 @@ type rechecker struct {
 	tell    func(entry)
 	changed func()
 	mayStop func(context.Context) (context.Context, context.CancelFunc, error)
-	// missed says whether the plugin was not registered at a time.
-	missed func(time.Time) bool
+	// missed says whether a container is known to have been created without a decision.
+	missed func(id string, created time.Time) bool
 
 	asks, stops *rate.Limiter
 	wake        chan struct{}
@@ -97,8 +100,11 @@ type rechecker struct {
 	mu    sync.Mutex
 	shown nodestate.Running
 
-	// What follows is run's alone: what was found, by ID.
-	found map[string]*found
+	// What follows is run's alone: what was found, by ID; how many were allowed; how long to wait until those about which nobody
+	// could tell are looked at again.
+	found    map[string]*found
+	allowed  int
+	patience time.Duration
 }
 
 // found is one container or task that is not known to be allowed.
@@ -122,7 +128,7 @@ func newRechecker(cfg Recheck, d *decider, node runningNode, log *slog.Logger) *
 		stops:   rate.NewLimiter(rate.Every(time.Minute/time.Duration(max(1, cfg.StopsPerMinute))), 1),
 		metrics: newRunningMetrics(d.counters.registry, cfg.OnViolation == ViolationStop),
 		shown:   nodestate.Running{OnViolation: string(cfg.OnViolation)},
-		tell:    func(entry) {}, changed: func() {}, missed: func(time.Time) bool { return false },
+		tell:    func(entry) {}, changed: func() {}, missed: func(string, time.Time) bool { return false },
 		mayStop: func(context.Context) (context.Context, context.CancelFunc, error) {
 			return nil, nil, errors.New("nobody said that it may")
 		},
@@ -146,41 +152,84 @@ func (r *rechecker) run(ctx context.Context) {
 	if r.cfg.OnViolation == ViolationStop {
 		r.log.Warn("containers that run and violate policy are stopped", "perMinute", r.cfg.StopsPerMinute, "grace", r.cfg.StopGrace, "never", r.cfg.NeverStop)
 	}
-	timer := time.NewTimer(jittered(r.cfg.Interval))
+	due := time.Now().Add(jittered(r.cfg.Interval))
+	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
-			if !r.settle(ctx) {
-				return
-			}
+			due = time.Time{}
 		case <-r.decider.rules.changed:
-			if !r.settle(ctx) {
-				return
-			}
+			due = time.Time{}
 		case <-timer.C:
-		}
-		next := jittered(r.cfg.Interval)
-		switch again, err := r.pass(ctx); {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, errRulesChanged):
-			r.metrics.passes.WithLabelValues("interrupted").Inc()
-			next = settleFor
-		case err != nil:
-			r.metrics.passes.WithLabelValues("failed").Inc()
-			r.problem(err)
-			next = min(next, time.Minute)
-		default:
-			r.metrics.passes.WithLabelValues("complete").Inc()
-			if again {
-				next = min(next, againAfter)
+			if left := time.Until(due); left > 0 {
+				r.prune(ctx)
+				timer.Reset(min(left, pruneEvery))
+				continue
 			}
+		}
+		if due.IsZero() && !r.settle(ctx) {
+			return
+		}
+		next := r.turn(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		due = time.Now().Add(next)
+		if len(r.found) > 0 {
+			next = min(next, pruneEvery)
 		}
 		timer.Reset(next)
 	}
+}
+
+// turn looks at everything, and returns when that is to be done again if nothing changes.
+func (r *rechecker) turn(ctx context.Context) time.Duration {
+	next := jittered(r.cfg.Interval)
+	again, err := r.pass(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, errRulesChanged):
+		r.metrics.passes.WithLabelValues("interrupted").Inc()
+		next = settleFor
+	case err != nil:
+		r.metrics.passes.WithLabelValues("failed").Inc()
+		r.problem(err)
+		next = min(next, time.Minute)
+	default:
+		r.metrics.passes.WithLabelValues("complete").Inc()
+		switch unsure := slices.ContainsFunc(r.sorted(), func(f *found) bool { return f.Result == nodestate.ResultUnknown }); {
+		case again:
+			next = min(next, againAfter)
+		case unsure:
+			r.patience = min(max(2*r.patience, againAfter), r.cfg.Interval)
+			next = min(next, r.patience)
+		default:
+			r.patience = 0
+		}
+	}
+	return next
+}
+
+// prune forgets what has ended, without judging what runs.
+func (r *rechecker) prune(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	now, err := r.node.survey(ctx)
+	if err != nil {
+		return // the next look tells why
+	}
+	runs := map[string]bool{}
+	for _, c := range now.containers {
+		runs[c.ID] = true
+	}
+	for _, t := range now.unmanaged {
+		runs[t.key()] = true
+	}
+	maps.DeleteFunc(r.found, func(id string, _ *found) bool { return !runs[id] })
+	r.show(r.allowed, time.Time{})
 }
 
 // jittered keeps the nodes of a cluster from looking all at once.
@@ -238,6 +287,7 @@ func (r *rechecker) pass(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	allowed += more
+	r.allowed = allowed
 	r.conclude(generation)
 	r.show(allowed, start)
 	again = r.stop(ctx, generation)
@@ -313,7 +363,7 @@ func (r *rechecker) note(s subject, made reviewed, created, now time.Time) bool 
 		r.found[s.containerID] = f
 	}
 	if !created.IsZero() {
-		f.Missed = r.missed(created)
+		f.Missed = r.missed(s.containerID, created)
 	}
 	// What was denied stays so while the agent is asked whether that has changed.
 	pending := len(made.wanted) > 0 && !created.IsZero()

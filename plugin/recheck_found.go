@@ -77,6 +77,9 @@ func (r *rechecker) ask(ctx context.Context, w nodestate.FetchRequest) error {
 	defer cancel()
 	r.metrics.asks.Inc()
 	_, err := r.decider.agent.Fetch(ctx, w)
+	if err != nil {
+		r.log.Debug("the policy agent could not be asked for attestations of what runs", "repository", w.Repository, "error", err)
+	}
 	return err
 }
 

@@ -50,8 +50,8 @@ func (r *rechecker) mustStop(f *found) bool {
 
 // spared says whether containers of a namespace are never stopped. Without names of its own the namespace could be any.
 func (r *rechecker) spared(namespace string) bool {
-	floor := r.decider.rules.load().Floor
-	return namespace == "" || namespace == systemNamespace || floor == nil || floor.Exempts(namespace) ||
+	floor := r.decider.rules.load().Floor // without one, kube-system is all that it exempts
+	return namespace == "" || namespace == systemNamespace || floor != nil && floor.Exempts(namespace) ||
 		slices.ContainsFunc(r.cfg.NeverStop, func(pattern string) bool { return verifier.MatchNamespace(pattern, namespace) })
 }
 

@@ -20,7 +20,7 @@ func newClean() *cobra.Command {
 		Use:   "clean",
 		Short: "remove what an uninstallation leaves in the cluster",
 		Long: `Remove the condition KritisEnforcing from all Nodes, from the namespace the Leases with node reports and the controller's
-own, and the Attestations that nodes made by asking for them. Nothing else is touched. Before that, wait for pods of the product to end: they would write anew.
+own, and the Attestations that nodes made by asking for them, and policy reports. Nothing else is touched. Before that, wait for pods of the product to end: they would write anew.
 
 The chart runs it when it is uninstalled. It can be repeated. Exit code 0: all is gone; 2: something may be left.`,
 		Example: `  kritis-controller clean --kubeconfig FILE --namespace kritis-system`,
@@ -45,7 +45,7 @@ The chart runs it when it is uninstalled. It can be repeated. Exit code 0: all i
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			done, err := controller.Clean(ctx, what)
-			fmt.Fprintf(cmd.OutOrStdout(), "removed: conditions of nodes %d, leases %d, attestations %d\n", done.Conditions, done.Leases, done.Attestations)
+			fmt.Fprintf(cmd.OutOrStdout(), "removed: conditions of nodes %d, leases %d, attestations %d, policy reports %d\n", done.Conditions, done.Leases, done.Attestations, done.Reports)
 			return err
 		},
 	}

@@ -34,7 +34,7 @@ func runningRows(w io.Writer, r nodestate.Running, now time.Time) {
 	for _, f := range r.Findings {
 		missed := ""
 		if f.Missed {
-			missed = ", started while the plugin was not registered"
+			missed = ", created without a decision of the plugin's"
 		}
 		name := f.Namespace + "/" + f.Pod
 		if f.Runtime != "" {

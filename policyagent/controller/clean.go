@@ -45,12 +45,12 @@ type Cleaning struct {
 // Cleaned is what Clean removed.
 type Cleaned struct {
 	// Conditions is the number of Nodes that had the condition, Leases that of node reports and of the leader's Lease,
-	// Attestations that of objects made by asking.
-	Conditions, Leases, Attestations int
+	// Attestations that of objects made by asking, Reports that of policy reports.
+	Conditions, Leases, Attestations, Reports int
 }
 
 // Clean removes what an uninstallation leaves, because no manifest lists it: the condition of Nodes, node reports, the
-// leader's Lease, and Attestations that were made by asking. It first waits for the pods that write these. What is not there is as good as removed, so it can be
+// leader's Lease, Attestations that were made by asking, and policy reports. It first waits for the pods that write these. What is not there is as good as removed, so it can be
 // repeated. The error has a line for each thing that is not certain to be gone; the rest is removed all the same.
 func Clean(ctx context.Context, c Cleaning) (Cleaned, error) {
 	if c.REST == nil || c.Namespace == "" {
@@ -69,6 +69,7 @@ func Clean(ctx context.Context, c Cleaning) (Cleaned, error) {
 	w.removeConditions(ctx)
 	w.removeLeases(ctx)
 	w.removeAttestations(ctx)
+	w.removeReports(ctx)
 	return w.done, w.problems.error()
 }
 

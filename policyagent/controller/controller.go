@@ -114,6 +114,7 @@ func New(cfg Config) (*Controller, error) {
 		func() error { return addAllowlists(m, &allowlists{statuses, metrics}) },
 		func() error { return addNodes(m, newNodes(m, cfg, metrics)) },
 		func() error { return addAttestations(m, cfg.Attestations, cfg.Log) },
+		func() error { return addPolicyReports(m, cfg) },
 	}
 	if cfg.SecurityCenter != nil {
 		steps = append(steps, func() error { return securitycenter.Add(m, *cfg.SecurityCenter, cfg.Registry) })

@@ -1,5 +1,5 @@
 // Package controller writes what people see of policy and enforcement: the status of the three kinds, a condition of each
-// Node, and the webhook's certificate. It also fetches, once for all nodes, attestations that not every node shall ask for
+// Node, reports of what nodes found running, and the webhook's certificate. It also fetches, once for all nodes, attestations that not every node shall ask for
 // (attestations.go: questions and answers; attestation_objects.go: the objects that they stand in). It decides nothing: while
 // it is away, statuses are old, those attestations cannot be told, and nothing else changes, but a certificate that is not
 // renewed ends after a year.
@@ -22,6 +22,8 @@
 //	  kritis.grafeas.io  attestations/status                                                              patch
 //	  ""                 nodes                                                                            list, watch
 //	  ""                 nodes/status                                                                     patch
+//	  wgpolicyk8s.io     policyreports                                                                    list, create, patch, delete
+//	  openreports.io     reports                                                                          list, create, patch, delete
 //	ClusterRole, with certificates
 //	  admissionregistration.k8s.io  validatingwebhookconfigurations, only CONFIGURATION                   list, watch, patch
 //	Role in NS
@@ -40,6 +42,8 @@
 //	  kritis.grafeas.io    attestations                                                                   list, delete
 //	  ""                   nodes                                                                          list
 //	  ""                   nodes/status                                                                   patch
+//	  wgpolicyk8s.io       policyreports                                                                  list, delete
+//	  openreports.io       reports                                                                        list, delete
 //	Role in NS
 //	  ""                   pods                                                                           list
 //	  coordination.k8s.io  leases                                                                         list, delete

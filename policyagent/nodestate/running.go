@@ -55,7 +55,7 @@ type Finding struct {
 	Reason verifier.Reason `json:"reason"`
 	// Message says why in the words of a person.
 	Message string `json:"message,omitempty"`
-	// Missed: it was started while the plugin was not registered, so no decision was made then.
+	// Missed: it was created while the plugin was stalled or not registered, so no decision was made then.
 	Missed bool `json:"missed,omitempty"`
 	// Since is when it was found first.
 	Since time.Time `json:"since"`

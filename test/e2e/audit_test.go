@@ -90,6 +90,11 @@ func expectLine(t *testing.T, line plugin.AuditLine, admitted bool, outcome veri
 // start, if it got that far.
 func (s *site) auditLine(t *testing.T, reference string) plugin.AuditLine {
 	t.Helper()
+	return s.auditLineOf(t, reference, "create")
+}
+
+func (s *site) auditLineOf(t *testing.T, reference, place string) plugin.AuditLine {
+	t.Helper()
 	var found []plugin.AuditLine
 	check(t, cluster.Await(t.Context(), "the audit line of "+reference, func(context.Context) error {
 		found = nil
@@ -102,7 +107,7 @@ func (s *site) auditLine(t *testing.T, reference string) plugin.AuditLine {
 			if err := json.Unmarshal(text, &line); err != nil {
 				return fmt.Errorf("not a line of JSON: %q: %w", text, err)
 			}
-			if line.Image == reference && line.Place == "create" {
+			if line.Image == reference && line.Place == place {
 				found = append(found, line)
 			}
 		}

@@ -26,6 +26,8 @@ rules:
 - {apiGroups: [kritis.grafeas.io], resources: [attestations], verbs: [list, delete]}
 - {apiGroups: [""], resources: [nodes], verbs: [list]}
 - {apiGroups: [""], resources: [nodes/status], verbs: [patch]}
+- {apiGroups: [wgpolicyk8s.io], resources: [policyreports], verbs: [list, delete]}
+- {apiGroups: [openreports.io], resources: [reports], verbs: [list, delete]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -143,12 +145,13 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 	const far = `jsonpath={.status.conditions[?(@.type=="KritisEnforcing")].status}`
 
 	t.Run("missing rights are told", func(t *testing.T) {
-		startCleaning(t, kube, cleanUser+"-not").expect(t, 2, "removed: conditions of nodes 0, leases 0, attestations 0\n",
+		startCleaning(t, kube, cleanUser+"-not").expect(t, 2, "removed: conditions of nodes 0, leases 0, attestations 0, policy reports 0\n",
 			"looking whether pods of the product still run in namespace kritis-system: pods is forbidden",
 			"listing nodes: nodes is forbidden",
 			`deleting lease kritis-system/kritis-controller: leases.coordination.k8s.io "kritis-controller" is forbidden`,
 			"listing leases of namespace kritis-system: leases.coordination.k8s.io is forbidden",
-			"listing Attestations: attestations.kritis.grafeas.io is forbidden")
+			"listing Attestations: attestations.kritis.grafeas.io is forbidden",
+			"listing policy reports: policyreports.wgpolicyk8s.io is forbidden")
 		if got := kubectl(t, kube, "get", "node", "far", "--output", far); got != "True" {
 			t.Errorf("the condition is %q", got)
 		}
@@ -168,7 +171,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 			}
 			kubectl(t, kube, "delete", "pod", writer, "--namespace", namespace, "--force", "--grace-period=0")
 		}
-		c.expect(t, 0, "removed: conditions of nodes 2, leases 3, attestations 1\n")
+		c.expect(t, 0, "removed: conditions of nodes 2, leases 3, attestations 1, policy reports 1\n")
 	})
 	all := []string{"get", "nodes/far", "nodes/windows", "--output", "yaml"}
 	before := kubectl(t, kube, all...)
@@ -195,7 +198,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 		}
 	})
 	t.Run("a second run changes nothing", func(t *testing.T) {
-		startCleaning(t, kube, cleanUser).expect(t, 0, "removed: conditions of nodes 0, leases 0, attestations 0\n")
+		startCleaning(t, kube, cleanUser).expect(t, 0, "removed: conditions of nodes 0, leases 0, attestations 0, policy reports 0\n")
 		if after := kubectl(t, kube, all...); after != before {
 			t.Errorf("before\n%s\nafter\n%s", before, after)
 		}
@@ -203,7 +206,7 @@ func testClean(t *testing.T, kube *kubernetes.Cluster) {
 	t.Run("what still runs is told, and the rest is done", func(t *testing.T) {
 		kubectl(t, kube, "patch", "node", "far", "--subresource=status", "--patch", setCondition)
 		apply(t, kube, fmt.Sprintf(cleanPods, "agent", "node"))
-		startCleaning(t, kube, cleanUser, "--wait=1s").expect(t, 2, "removed: conditions of nodes 1, leases 0, attestations 0\n",
+		startCleaning(t, kube, cleanUser, "--wait=1s").expect(t, 2, "removed: conditions of nodes 1, leases 0, attestations 0, policy reports 0\n",
 			"pod kritis-system/agent still runs and may write anew: uninstall the product, or delete the pod, then repeat this")
 	})
 }

@@ -27,6 +27,7 @@ func TestLive(t *testing.T) {
 		{"certificates", testCertificates},
 		{"webhook", testWebhook},
 		{"attestations", testAttestations},
+		{"policy reports", testPolicyReports},
 		{"what an uninstallation leaves", testClean},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, kube) })

@@ -177,6 +177,8 @@ rules:
 - {apiGroups: [kritis.grafeas.io], resources: [attestations/status], verbs: [patch]}
 - {apiGroups: [""], resources: [nodes], verbs: [list, watch]}
 - {apiGroups: [""], resources: [nodes/status], verbs: [patch]}
+- {apiGroups: [wgpolicyk8s.io], resources: [policyreports], verbs: [list, create, patch, delete]}
+- {apiGroups: [openreports.io], resources: [reports], verbs: [list, create, patch, delete]}
 - {apiGroups: [admissionregistration.k8s.io], resources: [validatingwebhookconfigurations], resourceNames: [kritis-validation-hook], verbs: [list, watch, patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
