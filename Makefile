@@ -88,6 +88,11 @@ OUTPUT ?= bin/image.tar
 image: ## make the container image, amd64 and arm64, as OUTPUT (bin/image.tar), with a bill of materials beside it; PUSH=reference pushes both
 	@$(GO) run ./daemonset/image/makeimage -version '$(VERSION)' -output '$(OUTPUT)' $(if $(PUSH),-push '$(PUSH)')
 
+# DIGEST is that of a published image. VERSION as it was published.
+.PHONY: reproducible
+reproducible: ## build the image twice with nothing in common and compare; DIGEST=sha256:… compares with that one too
+	@VERSION='$(VERSION)' test/supply/reproducible $(DIGEST)
+
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf bin coverage.out

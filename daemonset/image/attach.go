@@ -66,9 +66,12 @@ func billManifest(index v1.ImageIndex, bill []byte) ([]byte, error) {
 		hash := sha256.Sum256(content)
 		return v1.Descriptor{MediaType: of, Size: int64(len(content)), Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(hash[:])}}
 	}
+	content := blob(bill, BillType)
+	// The name under which it is pulled into a folder.
+	content.Annotations = map[string]string{"org.opencontainers.image.title": "kritis-node.cdx.json"}
 	return json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: BillType,
-		Config: blob([]byte(nothing), nothingType), Layers: []v1.Descriptor{blob(bill, BillType)},
+		Config: blob([]byte(nothing), nothingType), Layers: []v1.Descriptor{content},
 		Subject: &v1.Descriptor{MediaType: types.OCIImageIndex, Size: size, Digest: digest},
 	})
 }

@@ -4,5 +4,7 @@
 //
 //	vulncheck          looks the programs' modules up in Go's vulnerability database; `make vulncheck`
 //	vulncheck_test.go  it tells known holes, none, and could-not-tell apart
-//	release_test.go    `make image` in two places, at two times; its signature and its bill of materials in a registry
+//	release_test.go    `make image` in two places, at two times; its bill of materials, in a file and in a registry
+//	verify_test.go     its signature, with the commands of docs/supply-chain.md
+//	reproducible       `make reproducible`: two builds that share nothing but the sources
 package supply

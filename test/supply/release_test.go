@@ -58,6 +58,7 @@ func TestRelease(t *testing.T) {
 	pushed := pull(t, host, first.digest)
 	t.Run("bill of materials is a referrer", func(t *testing.T) { pushed.expectBill(t, first.bill) })
 	t.Run("bill of materials is what the programs say", func(t *testing.T) { pushed.expectTrueBill(t, first.bill) })
+	t.Run("documented commands verify the signature", func(t *testing.T) { verify(t, host, first.digest) })
 	t.Run("second build is the same", func(t *testing.T) {
 		// What is set here would change the programs, if the build let it.
 		second := build(t, elsewhere, nil, "TZ=Asia/Shanghai", "LANG=tr_TR.UTF-8", "GOFLAGS=-v", "GOARM64=v9.0")
