@@ -3,7 +3,7 @@
 // shown on every version of containerd are in test/e2e; docs/threat-model.md says which test shows what.
 //
 //	verifier_test.go, registry_test.go       the verifier is made to fail
-//	content_test.go, names_test.go           something else runs than what was checked
+//	content_test.go                          something else runs than what was checked
 //	policy_test.go, pattern_test.go          the policy is dodged
 //	forged_test.go, bundle_test.go, key_test.go, credentials_test.go   the attestation is forged
 //	operator_test.go                         the operator is surprised
