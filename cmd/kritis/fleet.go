@@ -82,6 +82,7 @@ func fleetTable(w io.Writer, f workstation.Fleet, now time.Time) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w, fleetSummary(f))
+	fleetRunning(w, f)
 	for _, line := range f.Untold {
 		fmt.Fprintln(w, "not told: "+clean(line))
 	}
@@ -155,6 +156,9 @@ func nodeTable(w io.Writer, n workstation.Node, now time.Time) {
 	fmt.Fprintf(w, "POLICY\tgeneration %s\n", policyCell(r.Policy, now))
 	if r.Policy.Error != "" {
 		fmt.Fprintf(w, "\tproblem: %s\n", clean(r.Policy.Error))
+	}
+	if r.Running != nil {
+		runningRows(w, nodeRunning(r.Running), now)
 	}
 	if d := r.LastDenial; d != nil {
 		fmt.Fprintf(w, "LAST DENIAL\t%s, pod %s/%s, image %s: %s\n", age(d.At, now), clean(d.Namespace), clean(d.Pod), clean(d.Image), clean(d.Reason))

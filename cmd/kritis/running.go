@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/kritis-node/kritis-node/policyagent/nodereport"
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
+	"github.com/kritis-node/kritis-node/policyagent/workstation"
+	"github.com/kritis-node/kritis-node/verifier"
 )
 
 // resultsShown are the results in the order in which they are told, with what they are called.
@@ -56,4 +60,49 @@ func countsLine(counts map[nodestate.Result]int) string {
 		line += fmt.Sprintf("%d %s", counts[s.result], s.text)
 	}
 	return line
+}
+
+// nodeRunning is what a node's report says, as the plugin says it.
+func nodeRunning(r *nodereport.Running) nodestate.Running {
+	all := nodestate.Running{LookedAt: r.LookedAt, Problem: r.Problem, OnViolation: r.OnViolation, Stopped: r.Stopped, More: r.More, Counts: map[nodestate.Result]int{}}
+	for result, n := range r.Counts {
+		all.Counts[nodestate.Result(result)] = n
+	}
+	for _, f := range r.Findings {
+		all.Findings = append(all.Findings, nodestate.Finding{
+			Result: nodestate.Result(f.Result), Namespace: f.Namespace, Pod: f.Pod, Container: f.Container, Runtime: f.Runtime, ID: f.ID, Image: f.Image,
+			Reason: verifier.Reason(f.Reason), Message: f.Message, Missed: f.Missed, Since: f.Since,
+		})
+	}
+	return all
+}
+
+// maxNodesFound is how many nodes are named of those that run what they should not.
+const maxNodesFound = 20
+
+// fleetRunning says on which nodes something runs that should not.
+func fleetRunning(w io.Writer, f workstation.Fleet) {
+	shown, more := 0, 0
+	for _, n := range f.Nodes {
+		if n.Report == nil || n.Report.Running == nil {
+			continue
+		}
+		var parts []string
+		for _, s := range resultsShown[1:] {
+			if count := n.Report.Running.Counts[string(s.result)]; count > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", count, s.text))
+			}
+		}
+		switch {
+		case len(parts) == 0:
+		case shown == maxNodesFound:
+			more++
+		default:
+			shown++
+			fmt.Fprintf(w, "running on %s: %s; see --node %s\n", clean(n.Name), strings.Join(parts, ", "), clean(n.Name))
+		}
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "and so on %d more nodes\n", more)
+	}
 }

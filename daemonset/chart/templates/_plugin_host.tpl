@@ -32,6 +32,16 @@ has no capability. When it ends it asks the API server whether this DaemonSet st
   - --containerd-socket={{ .Values.hostPaths.containerdSocket }}
   - --containerd-config={{ .Values.hostPaths.containerdConfig }}
   - --fetch-budget={{ .Values.plugin.fetchBudget }}
+  {{- with .Values.plugin.recheck }}
+  - --recheck-interval={{ .interval }}
+  - --on-violation={{ .onViolation }}
+  - --stop-grace-period={{ .stopGracePeriod }}
+  - --stops-per-minute={{ .stopsPerMinute }}
+  {{- range .neverStop }}
+  - --never-stop={{ . }}
+  {{- end }}
+  {{- end }}
+  - --never-stop={{ .Release.Namespace }}
   {{- range .Values.plugin.snapshotters }}
   - --snapshotter={{ . }}
   {{- end }}

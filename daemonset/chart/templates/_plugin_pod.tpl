@@ -19,6 +19,16 @@ capabilities once it has given up the network, for which it needs these two: see
   - --containerd-socket={{ .Values.hostPaths.containerdSocket }}
   - --containerd-config={{ .Values.hostPaths.containerdConfig }}
   - --fetch-budget={{ .Values.plugin.fetchBudget }}
+  {{- with .Values.plugin.recheck }}
+  - --recheck-interval={{ .interval }}
+  - --on-violation={{ .onViolation }}
+  - --stop-grace-period={{ .stopGracePeriod }}
+  - --stops-per-minute={{ .stopsPerMinute }}
+  {{- range .neverStop }}
+  - --never-stop={{ . }}
+  {{- end }}
+  {{- end }}
+  - --never-stop={{ .Release.Namespace }}
   {{- range .Values.plugin.snapshotters }}
   - --snapshotter={{ . }}
   {{- end }}
