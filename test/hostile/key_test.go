@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,7 +191,7 @@ func publicRSA(t *testing.T, n *big.Int, e int) string {
 func rawSign(n, d *big.Int, message string) []byte {
 	prefix, _ := hex.DecodeString("3031300d060960864801650304020105000420")
 	sum := sha256.Sum256([]byte(message))
-	tail := append(prefix, sum[:]...)
+	tail := slices.Concat(prefix, sum[:])
 	size := (n.BitLen() + 7) / 8
 	padded := append([]byte{0, 1}, []byte(strings.Repeat("\xff", size-3-len(tail)))...)
 	padded = append(append(padded, 0), tail...)

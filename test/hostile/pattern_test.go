@@ -26,7 +26,7 @@ func (s *site) lookAlikes() error {
 
 // testLookAlikes: a pattern covers names as they are written, from end to end, and nothing that resembles them.
 func (s *site) testLookAlikes(t *testing.T) {
-	for _, repository := range []string{"team/app", "team/sub/app", "team/both-ends", "library/listed", "library/short", "library/bare"} {
+	for _, repository := range []string{"team/app", "team/app/sub", "team/sub/both-ends", "team/both-ends", "library/listed", "library/short", "library/bare"} {
 		s.push(t, repository)
 		_, err := stack.PushTo(t.Context(), s.Referrers, repository, s.image(t))
 		check(t, err)
@@ -50,7 +50,8 @@ func (s *site) testLookAlikes(t *testing.T) {
 		{name: "host continued at the star", image: "registry.example.evil.test/team/both-ends:v1"},
 		{name: "host with more before", image: "evil-registry.example/team/app:v1"},
 		{name: "host with a port", image: "registry.example:5000/team/app:v1"},
-		{name: "path with more inside", image: "registry.example/team/sub/app:v1"},
+		{name: "path with more at the star's place", image: "registry.example/team/app/sub:v1"},
+		{name: "path with more at the inner star's place", image: "registry.example/team/sub/both-ends:v1"},
 		{name: "Docker Hub's name continued", image: "docker.io.evil.test/library/listed:v1"},
 		{name: "star at both ends does not reach over a slash", image: "registry.example/library/bare:v1"},
 		{name: "short form of a full pattern", image: "listed:v1"},

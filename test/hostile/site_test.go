@@ -147,18 +147,6 @@ func (s *site) runIn(t *testing.T, pod string, spec cluster.ContainerSpec) error
 	return errors.Join(err, s.Node.CRI().RemoveContainer(ctx, container))
 }
 
-// require makes namespaces of one file require one authority with the keys each, whatever these hold.
-func (s *site) require(t *testing.T, file string, keys map[string]stack.Key) {
-	t.Helper()
-	var objects []string
-	for namespace, key := range keys {
-		authority, err := stack.Authority(namespace, "team", "", key)
-		check(t, err)
-		objects = append(objects, authority, stack.Policy(namespace, "only-team", "", "team"))
-	}
-	check(t, s.WritePolicies(t.Context(), file, objects...))
-}
-
 // startPlugin starts it again, with nothing in its memory.
 func (s *site) startPlugin(t *testing.T) {
 	t.Helper()
