@@ -166,7 +166,10 @@ func (r *rechecker) run(ctx context.Context) {
 		case <-timer.C:
 			if left := time.Until(due); left > 0 {
 				r.prune(ctx)
-				timer.Reset(min(left, pruneEvery))
+				if len(r.found) > 0 {
+					left = min(left, pruneEvery)
+				}
+				timer.Reset(left)
 				continue
 			}
 		}

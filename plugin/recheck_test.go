@@ -240,12 +240,42 @@ func TestRecheckUnknown(t *testing.T) {
 		}
 		b.passes(time.Hour)
 		expectCounts(t, b, map[nodestate.Result]int{nodestate.ResultViolation: 1})
-		// It ends, and is not shown for long.
+	})
+}
+
+// That no attestation was known an hour ago is no violation now; nor is it one that goes unshown while the agent is asked.
+func TestRecheckOldRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startRecheck(t, Recheck{Interval: 2 * time.Hour})
+		s := b.start(t, "c", "prod", false)
+		ref, err := verifier.ParseReference(s.image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.recs.put(nodestate.Record{Repository: repository, Digest: ref.Digest, FetchedAt: time.Now()})
+		b.mu.Lock()
+		b.failure = errors.New("it is away")
+		b.mu.Unlock()
+		b.passes(time.Hour)
+		b.look()
+		b.passes(time.Minute)
+		expectCounts(t, b, map[nodestate.Result]int{nodestate.ResultUnknown: 1})
+		b.mu.Lock()
+		b.failure = nil
+		b.mu.Unlock()
+		b.passes(3 * time.Hour)
+		expectCounts(t, b, map[nodestate.Result]int{nodestate.ResultViolation: 1})
+		// It ends, and is not shown until the next look.
+		looks := b.node.surveys
 		b.node.mu.Lock()
 		delete(b.node.runs, "c")
 		b.node.mu.Unlock()
 		b.passes(pruneEvery + time.Second)
 		expectCounts(t, b, nil)
+		b.passes(time.Hour)
+		if got := b.node.surveys - looks; got > 2 {
+			t.Errorf("%d looks at nothing", got)
+		}
 	})
 }
 
