@@ -27,6 +27,8 @@ type demo struct {
 	cases []outcome
 	// signed and unsigned are references by digest, tag is the signed image's by tag.
 	signed, unsigned, tag string
+	// own is the product's image, signed, and ownCopy the same image in a repository for which nobody signed it.
+	own, ownCopy string
 }
 
 func (d *demo) say(format string, args ...any) {
@@ -39,7 +41,7 @@ func (d *demo) run(ctx context.Context) error {
 	if d.site, err = site.Start(ctx, site.Options{Kubernetes: kubernetes.Options{Progress: func(line string) { d.say("  %s", line) }}}); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{d.install, d.sign, d.checks, d.bypasses, d.show} {
+	for _, step := range []func(context.Context) error{d.install, d.guardOwn, d.sign, d.checks, d.bypasses, d.show} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -48,9 +50,13 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 func (d *demo) install(ctx context.Context) error {
+	if err := d.publish(ctx); err != nil {
+		return err
+	}
 	d.say("installing the chart; nothing on the node's disk changes but its own folders")
-	d.typed("helm install kritis daemonset/chart --namespace kritis-system --create-namespace")
-	if err := d.site.Install(ctx); err != nil {
+	repository, digest, _ := strings.Cut(d.own, "@")
+	d.typed("helm install kritis daemonset/chart --namespace kritis-system --create-namespace --set image.repository=" + repository + ",image.digest=" + digest)
+	if err := d.site.Install(ctx, site.Values{"image": site.Values{"repository": repository, "digest": digest, "pullPolicy": "IfNotPresent"}}); err != nil {
 		return err
 	}
 	return d.kubectl(ctx, "--namespace", site.Namespace, "get", "pods")

@@ -22,6 +22,11 @@ func (s *Site) Push(ctx context.Context, repository string) (string, error) {
 	return stack.PushTo(ctx, s.Registry, repository, img)
 }
 
+// PushOwn pushes the product's own image, as repository:v1, and returns its reference by digest. A site that is Bare has none.
+func (s *Site) PushOwn(ctx context.Context, repository string) (string, error) {
+	return stack.PushTo(ctx, s.Registry, repository, s.own)
+}
+
 // Sign signs with the site's key.
 func (s *Site) Sign(ctx context.Context, reference string) error {
 	output, err := exec.CommandContext(ctx, s.Program, "sign", "--key", s.Key.Private, "--registry-config", s.RegistryConfig(),

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/kritis-node/kritis-node/daemonset/image"
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/test/cluster"
@@ -57,6 +59,7 @@ type Site struct {
 	// Program is the kritis command.
 	Program string
 
+	own               v1.ImageIndex // the product's image
 	systemd           []*systemd.Manager
 	dir, helm, module string
 	images            atomic.Int64
@@ -150,15 +153,14 @@ func (s *Site) importImage(ctx context.Context, build func(context.Context, stri
 	if err != nil {
 		return err
 	}
-	index, err := image.Index(info, img)
-	if err != nil {
+	if s.own, err = image.Index(info, img); err != nil {
 		return err
 	}
 	archive, err := os.Create(s.path("image.tar"))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(image.WriteArchive(archive, index, repository+":"+tag), archive.Close()); err != nil {
+	if err := errors.Join(image.WriteArchive(archive, s.own, repository+":"+tag), archive.Close()); err != nil {
 		return err
 	}
 	for _, node := range s.Nodes() {
