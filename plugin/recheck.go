@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -16,43 +15,6 @@ import (
 	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
-
-// OnViolation is what is done about a container that runs and would be denied now.
-type OnViolation string
-
-// What can be done.
-const (
-	ViolationReport OnViolation = "Report"
-	ViolationStop   OnViolation = "Stop"
-)
-
-// Recheck says how containers that run already are looked at.
-type Recheck struct {
-	// Interval is the time between two looks if nothing changes; zero: nobody looks, ever.
-	Interval    time.Duration
-	OnViolation OnViolation
-	// StopGrace is how long a container may take to end, in whole seconds; StopsPerMinute how many are stopped at most.
-	StopGrace      time.Duration
-	StopsPerMinute int
-	// NeverStop are namespace patterns, besides kube-system and what the floor exempts, whose containers are never stopped.
-	NeverStop []string
-}
-
-func (c Recheck) check() error {
-	switch {
-	case c.Interval < 0, c.Interval > 0 && c.Interval < time.Second:
-		return errors.New("--recheck-interval is less than a second: name a time such as 10m, or 0 for never")
-	case c.OnViolation != ViolationReport && c.OnViolation != ViolationStop:
-		return fmt.Errorf("--on-violation is %q, must be Report or Stop", c.OnViolation)
-	case c.OnViolation == ViolationStop && c.Interval == 0:
-		return errors.New("--on-violation Stop needs a --recheck-interval: nothing is stopped that nobody looks at")
-	case c.StopGrace < 0 || c.StopGrace > time.Hour:
-		return errors.New("--stop-grace-period must be 0 to 1h")
-	case c.StopsPerMinute < 1:
-		return errors.New("--stops-per-minute is less than 1: to stop nothing, use --on-violation Report")
-	}
-	return nil
-}
 
 const (
 	// settleFor is how long things have to be calm before a look that a change asked for, settleMax how long that may take.
@@ -117,7 +79,6 @@ type found struct {
 	denials    int
 	generation uint64
 	told       verifier.Reason
-	stopping   bool
 	seen       bool // in this look
 }
 
@@ -313,83 +274,6 @@ func (r *rechecker) yield(ctx context.Context, generation uint64) error {
 		}
 	}
 	return nil
-}
-
-// survey lists what runs, and what is unexplained also a moment later.
-func (r *rechecker) survey(ctx context.Context) (survey, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	first, err := r.node.survey(ctx)
-	if err != nil || !slices.ContainsFunc(first.unmanaged, func(t task) bool { return r.found[t.key()] == nil }) {
-		return first, err
-	}
-	select {
-	case <-ctx.Done():
-		return survey{}, ctx.Err()
-	case <-time.After(suspectFor):
-	}
-	second, err := r.node.survey(ctx)
-	second.unmanaged = slices.DeleteFunc(second.unmanaged, func(t task) bool {
-		return !slices.ContainsFunc(first.unmanaged, func(f task) bool { return f.key() == t.key() })
-	})
-	return second, err
-}
-
-// judge looks at one container. It returns whether it is known to be allowed.
-func (r *rechecker) judge(ctx context.Context, c running, start time.Time) bool {
-	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
-	defer cancel()
-	s, err := r.node.subject(ctx, c)
-	now := time.Now()
-	var made reviewed
-	switch {
-	case errors.Is(err, errAbsent):
-		return true // it has ended since it was listed
-	case err != nil:
-		made.decision = couldNotTell(s.image, r.decider.rules.load().generation, verifier.RuntimeFailed, err.Error())
-	default:
-		made = r.decider.review(ctx, &s, start.Add(-clocks), now)
-	}
-	return r.note(s, made, c.Created, now)
-}
-
-// note keeps what was found out about a container. It returns whether it is known to be allowed.
-func (r *rechecker) note(s subject, made reviewed, created, now time.Time) bool {
-	v := &made.verdict
-	if v.Outcome == verifier.Allowed {
-		delete(r.found, s.containerID)
-		return true
-	}
-	f := r.found[s.containerID]
-	if f == nil {
-		f = &found{Finding: nodestate.Finding{Since: now.UTC()}}
-		r.found[s.containerID] = f
-	}
-	if !created.IsZero() {
-		f.Missed = r.missed(s.containerID, created)
-	}
-	// What was denied stays so while the agent is asked whether that has changed.
-	pending := len(made.wanted) > 0 && !created.IsZero()
-	stays := pending && v.Outcome == verifier.Denied && f.decision != nil && f.decision.generation == made.generation
-	f.seen, f.subject, f.decision, f.wanted = true, s, made.decision, made.wanted
-	if stays {
-		return false
-	}
-	f.Finding = nodestate.Finding{
-		Result: nodestate.ResultViolation, Namespace: s.namespace, Pod: s.podName, PodUID: s.podUID, Container: s.container, ID: s.containerID,
-		Image: made.image, Reason: v.Reason, Message: made.message, Missed: f.Missed, Since: f.Since,
-	}
-	switch {
-	case pending:
-		f.Result, f.Reason, f.Message = nodestate.ResultUnknown, verifier.SourceFailed, textAsking
-	case v.Outcome == verifier.CouldNotTell:
-		f.Result = nodestate.ResultUnknown
-	case len(made.wanted) > 0:
-		f.Result, f.Reason, f.Message = nodestate.ResultUnknown, verifier.SourceFailed, textNotAsked
-	case v.Admits():
-		f.Result = nodestate.ResultDryRun
-	}
-	return false
 }
 
 // problem notes why nobody could look.
