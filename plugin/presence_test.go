@@ -25,6 +25,9 @@ func TestMayStop(t *testing.T) {
 			t.Error("stopped before the first registration")
 		}
 		p.registered()
+		if len(p.recheck.wake) != 1 {
+			t.Error("a registration is no reason to look at what runs")
+		}
 		if _, err := try(); err == nil {
 			t.Error("stopped right after a registration")
 		}
@@ -50,7 +53,7 @@ func TestMayStop(t *testing.T) {
 		if ctx, err = try(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(p.cfg.Recheck.StopGrace + stopMargin)
+		time.Sleep(p.cfg.Recheck.StopGrace + stopMargin + time.Second)
 		if ctx.Err() == nil {
 			t.Error("a stop has no end")
 		}

@@ -55,6 +55,7 @@ func (s *site) testPolicyLater(t *testing.T) {
 	if line := s.auditLineOf(t, unsigned, "running"); line.Admitted || line.ID != f.ID {
 		t.Errorf("audit line: %+v", line)
 	}
+	s.expectMetric(t, "kritis_plugin_report_failures_total 0") // the agent understands what it is told of findings
 	// Once it is signed, nothing is held against it.
 	check(t, s.Sign(t.Context(), s.team, unsigned))
 	check(t, s.Require(t.Context(), later, s.team, s.stranger))
