@@ -42,4 +42,3 @@ func (c Recheck) check() error {
 	}
 	return nil
 }
-

@@ -86,4 +86,3 @@ func (r *rechecker) note(s subject, made reviewed, created, now time.Time) bool 
 	}
 	return false
 }
-
