@@ -22,6 +22,9 @@ import (
 // be replaced.
 const rereadEvery = 2 * time.Second
 
+// problemsLogged is how many problems of a policy are logged one by one.
+const problemsLogged = 20
+
 // policyFile is the snapshot's name in the state folder.
 const policyFile = "policy.json"
 
@@ -135,6 +138,7 @@ func (s *ruleStore) reloadPolicy(old, next *rules) (changed bool) {
 		return false
 	}
 	next.Cluster, next.problems = verifier.Compile(p.Document)
+	next.problems = nodestate.BoundProblems(next.problems)
 	next.policy = policyInfo{
 		Generation: p.Generation, WrittenAt: p.WrittenAt, Source: p.Source, DryRun: p.Document.DryRun,
 		Policies: len(p.Document.Policies), Authorities: len(p.Document.Authorities), Allowlist: len(p.Document.Allowlist),
@@ -157,7 +161,11 @@ func (s *ruleStore) report(old, next *rules) {
 	if next.Cluster != nil && (old == nil || old.policy != next.policy) {
 		s.log.Info("policy in force", "generation", next.policy.Generation, "policies", next.policy.Policies,
 			"authorities", next.policy.Authorities, "source", next.policy.Source)
-		for _, p := range next.problems {
+		for i, p := range next.problems {
+			if i == problemsLogged {
+				s.log.Warn(fmt.Sprintf("and %d more problems; see kritis status", len(next.problems)-i))
+				break
+			}
 			s.log.Warn("policy has a problem", "object", p.Object, "field", p.Field, "code", p.Code, "problem", p.Text)
 		}
 		if next.policy.DryRun {

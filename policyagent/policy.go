@@ -120,7 +120,7 @@ func (p *pending) restore(a *Agent) {
 func (a *Agent) writePolicy(s said) (uint64, error) {
 	document := s.document
 	_, problems := verifier.Compile(document)
-	problems = slices.Concat(s.problems, problems)
+	problems = nodestate.BoundProblems(slices.Concat(s.problems, problems))
 	next := nodestate.Policy{WrittenAt: time.Now().UTC(), Source: a.config.Policies.Name(), Document: document, Problems: problems}
 	last, err := a.state.Policy()
 	if err == nil && samePolicy(last, next) {

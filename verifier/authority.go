@@ -35,7 +35,9 @@ func (q *inquiry) searchAttestation(a *authority, digests []Digest) (AuthorityRe
 			if !complete {
 				state = mayAttest
 			}
-			if len(result.Attempts) < MaxAttempts {
+			// The first of each authority is kept in any case: the verdict's detail tells it.
+			if n := len(result.Attempts); n == 0 || n < MaxAttempts && q.attempts < MaxEvidence {
+				q.attempts++
 				result.Attempts = append(result.Attempts, Attempt{Digest: digest, Format: s.format,
 					Source: brief(s.source, maxSource), Check: failed.check, Why: failed.why})
 			}

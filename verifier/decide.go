@@ -64,9 +64,11 @@ func noPolicy(floor *Floor, namespace string) Verdict {
 func combine(findings []finding) Verdict {
 	var v Verdict
 	var evidence []PolicyResult
+	omitted := 0
 	worst := -1
 	for i, f := range findings {
 		evidence = append(evidence, f.policies...)
+		omitted += f.omitted
 		if f.outcome != Allowed && (worst < 0 || f.weight() > findings[worst].weight()) {
 			worst = i
 		}
@@ -77,7 +79,7 @@ func combine(findings []finding) Verdict {
 	} else {
 		v = combineAllowed(findings)
 	}
-	v.Policies = evidence
+	v.Policies, v.Omitted = evidence, omitted
 	return v
 }
 
@@ -104,6 +106,31 @@ type finding struct {
 	soft      bool
 	policies  []PolicyResult
 	allowedBy *AllowMatch
+	// evidence is the number of results and attempts in policies, omitted the number of policies that had no room.
+	evidence, omitted int
+}
+
+// record adds a policy to the evidence, as far as there is room: a namespace may have ten thousand of them, and each
+// decision goes to logs and memories.
+func (f *finding) record(r PolicyResult) {
+	if r.Satisfied {
+		f.policies = append(f.policies, r)
+		return
+	}
+	if f.evidence >= MaxEvidence {
+		f.omitted++
+		return
+	}
+	f.evidence++
+	for i, a := range r.Authorities {
+		if f.evidence+1+len(a.Attempts) > MaxEvidence && (i > 0 || len(f.policies) > 0) {
+			r.Omitted += len(r.Authorities) - i
+			r.Authorities = r.Authorities[:i:i]
+			break
+		}
+		f.evidence += 1 + len(a.Attempts)
+	}
+	f.policies = append(f.policies, r)
 }
 
 func (f finding) weight() int {

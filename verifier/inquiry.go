@@ -13,6 +13,10 @@ const (
 	MaxVerifications = 1024
 	// MaxTotalPayload is the size in bytes of all payloads together.
 	MaxTotalPayload = 2 << 20
+	// MaxEvidence is the number of results and attempts that the floor's evidence, or the cluster's, has in a verdict. What
+	// satisfied a policy has its own room, of maxResults authorities.
+	MaxEvidence = 256
+	maxResults  = 64
 )
 
 // state is what is known of an authority's or a policy's approval, in order: the weakest decides. The zero value is
@@ -43,6 +47,7 @@ type inquiry struct {
 	asked     map[*authority]authorityAnswer
 	verified  int
 	payload   int
+	attempts  int
 	exhausted error
 }
 
@@ -129,7 +134,11 @@ func (q *inquiry) ask(digest Digest) *lookup {
 			l.incomplete = errors.Join(err, fmt.Errorf(errPayloadTotal, MaxTotalPayload))
 			break
 		}
-		l.statements = append(l.statements, readStatement(a, q.ref.Repository, digest))
+		s := readStatement(a, q.ref.Repository, digest)
+		if s.unread && l.incomplete == nil {
+			l.incomplete = fmt.Errorf(errAttestationUnread, s.failed.why)
+		}
+		l.statements = append(l.statements, s)
 	}
 	return l
 }

@@ -59,11 +59,12 @@ func TestLimits(t *testing.T) {
 		detail       string
 	}{
 		{"payload of 128 KiB", []Attestation{padded(MaxPayload)}, Allowed, Attested, ""},
-		{"payload of 128 KiB and one", []Attestation{padded(MaxPayload + 1)}, Denied, NotAttested, "it is larger than 128 KiB"},
-		{"payload of 100 MB", []Attestation{{Format: FormatKritis, Payload: make([]byte, 100<<20)}}, Denied, NotAttested, "it is larger than 128 KiB"},
+		{"payload of 128 KiB and one", []Attestation{padded(MaxPayload + 1)}, CouldNotTell, SourceFailed, "was not read, because it is larger than 128 KiB"},
+		{"payload of 100 MB", []Attestation{{Format: FormatKritis, Payload: make([]byte, 100<<20)}}, CouldNotTell, SourceFailed, "was not read, because it is larger than 128 KiB"},
 		{"16 signatures", []Attestation{signed(MaxSignatures)}, Allowed, Attested, ""},
-		{"17 signatures", []Attestation{signed(MaxSignatures + 1)}, Denied, NotAttested, "it carries more than 16 signatures"},
-		{"a hundred thousand signatures", []Attestation{signed(100_000)}, Denied, NotAttested, "it carries more than 16 signatures"},
+		{"17 signatures", []Attestation{signed(MaxSignatures + 1)}, CouldNotTell, SourceFailed, "was not read, because it carries more than 16 signatures"},
+		{"a hundred thousand signatures", []Attestation{signed(100_000)}, CouldNotTell, SourceFailed, "was not read, because it carries more than 16 signatures"},
+		{"17 signatures, and another that is valid", []Attestation{signed(MaxSignatures + 1), valid}, Allowed, Attested, ""},
 		{"256 attestations, the last valid", append(repeat(elsewhere, MaxAttestations-1), valid), Allowed, Attested, ""},
 		{"256 attestations, none valid", repeat(elsewhere, MaxAttestations), Denied, NotAttested, ""},
 		{"257 attestations, the last valid", append(repeat(elsewhere, MaxAttestations), valid), CouldNotTell, SourceFailed,

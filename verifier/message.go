@@ -53,6 +53,7 @@ const (
 	whyAllowed            = "its pattern %s allows the name"
 	whyPolicyNameless     = "it has no name or no namespace"
 	whyPolicyDuplicate    = "it exists twice"
+	whyAuthoritiesMany    = "it names more than 1000 authorities"
 	whyNoAuthorities      = "it names no authority"
 	whyAuthorityMissing   = "it does not exist"
 	whyAuthorityDuplicate = "it exists twice"
@@ -100,6 +101,7 @@ const (
 	errDigestsMany       = "the content has more than %d digests in its repository"
 	errAttestationsMany  = "there are more than %d attestations of one digest, and none of the first is valid"
 	errPayloadTotal      = "the attestations are larger than %d bytes together, and none of the first is valid"
+	errAttestationUnread = "one of its attestations was not read, because %s, and none of the others is valid"
 	errVerificationsMany = "there are more than %d signatures to check, and none of the first is valid"
 )
 
@@ -154,6 +156,8 @@ const (
 	textKeyMissing        = "it has no key, so it attests nothing: add its public key"
 	textTagPolicy         = "the tag policy is neither Reject nor Resolve, so images named by tag are rejected"
 	textNoAuthorities     = "it names no authority, so nothing satisfies it: name one"
+	textAuthoritiesMany   = "it names more than 1000 authorities, so nothing satisfies it: split it, or name fewer"
+	textMoreProblems      = "it has more problems than these: correct these first"
 	textAuthorityMissing  = "authority %s does not exist, so nothing satisfies the policy: create it, or remove its name"
 	textAuthorityUnusable = "authority %s attests nothing, so nothing satisfies the policy: see its own condition"
 )

@@ -29,17 +29,19 @@ type statement struct {
 	signatures []Signature
 	bound      bool
 	failed     *failure
+	// unread: it exceeds a limit, so that nobody knows what it says.
+	unread bool
 }
 
 // readStatement checks everything about an attestation that does not depend on who made it.
 func readStatement(a Attestation, repository string, digest Digest) statement {
 	s := statement{format: a.Format, source: a.Source, message: a.Payload, signatures: a.Signatures}
 	if len(a.Payload) > MaxPayload {
-		s.failed = &failure{checkFormat, whyPayloadSize}
+		s.failed, s.unread = &failure{checkFormat, whyPayloadSize}, true
 		return s
 	}
 	if len(a.Signatures) > MaxSignatures {
-		s.failed = &failure{checkFormat, whySignatureCount}
+		s.failed, s.unread = &failure{checkFormat, whySignatureCount}, true
 		return s
 	}
 	switch a.Format {

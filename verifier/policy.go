@@ -5,8 +5,15 @@ import (
 	"slices"
 )
 
-// MaxKeys is the number of keys of one authority.
-const MaxKeys = 16
+// Limits of one object.
+const (
+	// MaxKeys is the number of keys of one authority.
+	MaxKeys = 16
+	// MaxAuthorities is the number of authorities that one policy names. One that names more cannot be satisfied.
+	MaxAuthorities = 1000
+	// MaxProblems is the number of problems that are told of one object: an object of a few kilobytes can have thousands.
+	MaxProblems = 20
+)
 
 // PolicySet is a compiled Document: every policy of a cluster. It does not change. The zero value is as good as no
 // policy set at all.
@@ -56,9 +63,21 @@ type objectKey struct{ namespace, name string }
 type compiler struct {
 	floor    bool
 	problems []Problem
+	// told counts them by object.
+	told map[string]int
 }
 
 func (c *compiler) problem(object, field, code, text string) {
+	if c.told == nil {
+		c.told = map[string]int{}
+	}
+	c.told[object]++
+	switch n := c.told[object]; {
+	case n == MaxProblems+1:
+		field, code, text = "", CodeMoreProblems, textMoreProblems
+	case n > MaxProblems:
+		return
+	}
 	c.problems = append(c.problems, Problem{Object: object, Field: field, Code: code, Text: text})
 }
 
@@ -151,6 +170,11 @@ func (c *compiler) compilePolicy(object string, spec PolicySpec, authorities map
 	if len(spec.AuthorityNames) == 0 {
 		c.problem(object, "authorityNames", CodeNoAuthorities, textNoAuthorities)
 		p.why = whyNoAuthorities
+	}
+	if len(spec.AuthorityNames) > MaxAuthorities {
+		c.problem(object, "authorityNames", CodeAuthorityLimit, textAuthoritiesMany)
+		p.why = whyAuthoritiesMany
+		return p
 	}
 	for i, name := range spec.AuthorityNames {
 		p.authorities = append(p.authorities, c.findAuthority(object, i, spec, name, authorities))

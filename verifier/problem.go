@@ -22,6 +22,8 @@ const (
 	CodeTagPolicyUnknown  = "TagPolicyUnknown"
 	CodePatternInvalid    = "PatternInvalid"
 	CodeNamespaceInvalid  = "NamespaceInvalid"
+	CodeAuthorityLimit    = "AuthorityLimit"
+	CodeMoreProblems      = "MoreProblems"
 )
 
 // objectName returns "AttestationAuthority default/qa", or without kind or namespace where there is none.

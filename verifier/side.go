@@ -130,7 +130,7 @@ func (q *inquiry) judgeTag(s side) finding {
 		f.detail = why(detailTagKnown, string(digests[0]))
 	}
 	for _, p := range s.policies {
-		f.policies = append(f.policies, PolicyResult{Namespace: p.namespace, Name: p.name, Floor: s.floor, Why: whyTag})
+		f.record(PolicyResult{Namespace: p.namespace, Name: p.name, Floor: s.floor, Why: whyTag})
 	}
 	return f
 }
@@ -142,7 +142,7 @@ func (q *inquiry) judgePolicies(s side, digests []Digest) finding {
 	for _, p := range s.policies {
 		result, state := q.askPolicy(p, digests)
 		result.Floor = s.floor
-		f.policies = append(f.policies, result)
+		f.record(result)
 		if state == attests {
 			f.outcome, f.reason = Allowed, Attested
 			return f
@@ -169,10 +169,19 @@ func (q *inquiry) askPolicy(p *policy, digests []Digest) (PolicyResult, state) {
 		result.Why = whyTag
 		return result, doesNot
 	}
-	weakest := attests
+	weakest, missing := attests, false
 	for _, a := range p.authorities {
 		r, state := q.askAuthority(a, digests)
-		result.Authorities = append(result.Authorities, r)
+		switch {
+		case len(result.Authorities) < maxResults:
+			result.Authorities = append(result.Authorities, r)
+		case !missing && !r.Attested: // who is missing is what people have to know
+			result.Authorities[maxResults-1] = r
+			result.Omitted++
+		default:
+			result.Omitted++
+		}
+		missing = missing || !r.Attested
 		weakest = min(weakest, state)
 	}
 	if len(p.authorities) == 0 {

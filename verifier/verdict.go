@@ -90,6 +90,8 @@ type Verdict struct {
 	DryRun bool `json:"dryRun,omitempty"`
 	// Policies is the evidence: every policy of the namespace that was looked at, in order of name, the floor's first.
 	Policies []PolicyResult `json:"policies,omitempty"`
+	// Omitted is the number of policies that were looked at and are not in Policies, because there were too many.
+	Omitted int `json:"omitted,omitempty"`
 	// AllowedBy is the allow-list pattern that admitted the image, if one did.
 	AllowedBy *AllowMatch `json:"allowedBy,omitempty"`
 }
@@ -119,6 +121,8 @@ type PolicyResult struct {
 	Floor       bool              `json:"floor,omitempty"`
 	Satisfied   bool              `json:"satisfied"`
 	Authorities []AuthorityResult `json:"authorities,omitempty"`
+	// Omitted is the number of authorities that were asked and are not in Authorities, because there were too many.
+	Omitted int `json:"omitted,omitempty"`
 	// Why says why the policy could not be satisfied apart from its authorities: it names none, say.
 	Why string `json:"why,omitempty"`
 }

@@ -1,6 +1,8 @@
 package nodestate
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kritis-node/kritis-node/verifier"
@@ -16,4 +18,19 @@ type Policy struct {
 	Document verifier.Document `json:"document"`
 	// Problems are what compiling the document found, for people; a reader compiles again.
 	Problems []verifier.Problem `json:"problems,omitempty"`
+}
+
+// MaxProblems is the number of problems that are kept of a policy.
+const MaxProblems = 1000
+
+// BoundProblems returns the first problems, and how many more there are. Those of ten thousand objects would not leave room for
+// the policy itself.
+func BoundProblems(all []verifier.Problem) []verifier.Problem {
+	n := len(all) - MaxProblems
+	if n <= 0 {
+		return all
+	}
+	return append(slices.Clone(all[:MaxProblems]), verifier.Problem{
+		Object: "policy", Code: verifier.CodeMoreProblems, Text: fmt.Sprintf("and %d more problems: correct those above", n),
+	})
 }
