@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -15,6 +16,9 @@ import (
 const (
 	// auditQueue bounds the decisions that wait to be written.
 	auditQueue = 4096
+	// auditWeight bounds the results in their evidence, of some 300 bytes each: while a disk hangs, denials that every authority
+	// of many had to do with must not fill the memory.
+	auditWeight = 4 * auditQueue
 	// The audit log's size is bounded: 5 files of 32 MiB, some 300,000 decisions.
 	auditFileMB = 32
 	auditFiles  = 4
@@ -78,6 +82,8 @@ type audit struct {
 	counters *counters
 	log      *slog.Logger
 	policy   func() uint64
+	// waiting are the results in the evidence of what is in the queue.
+	waiting atomic.Int64
 }
 
 // newAudit writes to the file at path, rotated; an empty path writes nothing.
@@ -94,11 +100,30 @@ func (a *audit) add(e entry) {
 	if a.out == nil {
 		return
 	}
+	weight := e.weight()
+	if a.waiting.Add(weight) > auditWeight {
+		a.waiting.Add(-weight)
+		a.counters.auditDropped.Inc()
+		return
+	}
 	select {
 	case a.queue <- e:
 	default:
+		a.waiting.Add(-weight)
 		a.counters.auditDropped.Inc()
 	}
+}
+
+// weight is the number of results in the entry's evidence.
+func (e entry) weight() int64 {
+	n := 1
+	for _, p := range e.decision.verdict.Policies {
+		n += 1 + len(p.Authorities)
+		for _, r := range p.Authorities {
+			n += len(r.Attempts)
+		}
+	}
+	return int64(n)
 }
 
 // run writes until ctx ends, then what is left in the queue.
@@ -109,6 +134,7 @@ func (a *audit) run(ctx context.Context) {
 	defer a.out.Close()
 	failing := false
 	write := func(e entry) {
+		a.waiting.Add(-e.weight())
 		data, err := json.Marshal(e.line(a.policy()))
 		if err == nil {
 			_, err = a.out.Write(append(data, '\n'))

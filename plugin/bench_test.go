@@ -15,7 +15,7 @@ func BenchmarkDecideWarm(b *testing.B) {
 	bed.decide(b.Context(), s, time.Now())
 	r := bed.rules.load()
 	for i := range 10_000 {
-		bed.kept.put(keyOf(r.generation, &subject{namespace: "prod", image: fmt.Sprintf("%s%d", repository, i), bound: s.bound}), &decision{})
+		bed.kept.put(keyOf(r.generation, &subject{namespace: "prod", image: fmt.Sprintf("%s%d", repository, i), bound: s.bound}), &decision{verdict: verifier.Verdict{Outcome: verifier.Allowed}})
 	}
 	now := time.Now()
 	b.ReportAllocs()

@@ -17,6 +17,10 @@ const (
 	decisionsKept = 20_000
 	// evidenceKept bounds the distinct pieces of evidence: one for each way in which policies are satisfied.
 	evidenceKept = 1024
+	// denialsKept bounds the memory for denials, which are repeated for seconds only: those of the last seconds, however many there
+	// were before. Of their evidence the first deniedResults authorities of the first policy are kept.
+	denialsKept   = 1024
+	deniedResults = 4
 )
 
 // decisionKey is a digest of everything that a decision depends on: with the names themselves, ten thousand
@@ -37,6 +41,7 @@ func keyOf(generation uint64, s *subject) decisionKey {
 // memory keeps decisions that can be repeated.
 type memory struct {
 	decisions *lru.Cache[decisionKey, *decision]
+	denials   *lru.Cache[decisionKey, *decision]
 
 	mu sync.Mutex
 	// admitted are the decisions that many images share: policy, authority and key are the same for all of a team's.
@@ -48,16 +53,23 @@ func newMemory() (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
+	denials, err := lru.New[decisionKey, *decision](denialsKept)
+	if err != nil {
+		return nil, err
+	}
 	admitted, err := lru.New[[sha256.Size]byte, *decision](evidenceKept)
 	if err != nil {
 		return nil, err
 	}
-	return &memory{decisions: decisions, admitted: admitted}, nil
+	return &memory{decisions: decisions, denials: denials, admitted: admitted}, nil
 }
 
 // get returns a decision, or nil. It neither blocks for long nor allocates.
 func (m *memory) get(key decisionKey, now time.Time) *decision {
 	made, ok := m.decisions.Get(key)
+	if !ok {
+		made, ok = m.denials.Get(key)
+	}
 	if !ok || !made.expires.IsZero() && !now.Before(made.expires) {
 		return nil
 	}
@@ -68,15 +80,32 @@ func (m *memory) get(key decisionKey, now time.Time) *decision {
 // Digest and source of the attestation were told when it was made.
 func (m *memory) put(key decisionKey, made *decision) {
 	kept := *made
-	if made.verdict.Outcome == verifier.Allowed {
-		kept.image, kept.chain = "", ""
-		kept.verdict.Policies = plain(made.verdict.Policies)
-	}
-	if made.verdict.Outcome != verifier.Allowed || !made.expires.IsZero() {
-		m.decisions.Add(key, &kept)
+	if made.verdict.Outcome != verifier.Allowed {
+		kept.verdict.Policies = few(made.verdict.Policies)
+		m.decisions.Remove(key) // an older one that has expired
+		m.denials.Add(key, &kept)
 		return
 	}
-	m.decisions.Add(key, m.shared(&kept))
+	kept.image, kept.chain = "", ""
+	kept.verdict.Policies = plain(made.verdict.Policies)
+	shared := m.shared(&kept)
+	if !made.expires.IsZero() {
+		kept.verdict = shared.verdict
+		shared = &kept
+	}
+	m.decisions.Add(key, shared)
+}
+
+// few is what is kept of a denial's evidence, the beginning.
+func few(policies []verifier.PolicyResult) []verifier.PolicyResult {
+	if len(policies) == 0 {
+		return nil
+	}
+	first := policies[0]
+	n := min(len(first.Authorities), deniedResults)
+	first.Omitted += len(first.Authorities) - n
+	first.Authorities = first.Authorities[:n]
+	return plain([]verifier.PolicyResult{first})
 }
 
 // shared returns the decision that stands for all with the same verdict under the same rules.
