@@ -7,5 +7,5 @@
 //
 // The parts: plan.go (what happens), place.go and images.go (the cluster), load.go and api.go (who starts containers), strike.go and
 // spoil.go (what fails), eyes.go (what ran), leaks.go (what is left), probe.go and clock.go (what the product's programs are built with
-// besides), soak.go (the order of all that), report.go.
+// besides), soak.go and calm.go (the order of all that), telling.go, report.go.
 package faults
