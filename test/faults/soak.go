@@ -211,4 +211,3 @@ func (s *soak) watch(ctx context.Context, items []*item) {
 		wait(ctx, 200*time.Millisecond)
 	}
 }
-
