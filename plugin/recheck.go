@@ -3,9 +3,11 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -221,6 +223,12 @@ var errRulesChanged = errors.New("the rules changed meanwhile")
 
 // pass looks at everything once. again says that something waits for being looked at again soon.
 func (r *rechecker) pass(ctx context.Context) (again bool, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the plugin has containers to decide on
+			r.log.Error("panic while looking at what runs", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = errors.New(textPanic)
+		}
+	}()
 	start := time.Now()
 	generation := r.decider.rules.load().generation
 	survey, err := r.survey(ctx)

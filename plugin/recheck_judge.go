@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -34,18 +36,33 @@ func (r *rechecker) survey(ctx context.Context) (survey, error) {
 func (r *rechecker) judge(ctx context.Context, c running, start time.Time) bool {
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
-	s, err := r.node.subject(ctx, c)
 	now := time.Now()
-	var made reviewed
-	switch {
-	case errors.Is(err, errAbsent):
+	s, made, err := r.review(ctx, c, start.Add(-clocks), now)
+	if errors.Is(err, errAbsent) {
 		return true // it has ended since it was listed
-	case err != nil:
-		made.decision = couldNotTell(s.image, r.decider.rules.load().generation, verifier.RuntimeFailed, err.Error())
-	default:
-		made = r.decider.review(ctx, &s, start.Add(-clocks), now)
 	}
 	return r.note(s, made, c.Created, now)
+}
+
+// review judges one container. What makes it panic costs that container its answer, and neither the others nor the plugin.
+func (r *rechecker) review(ctx context.Context, c running, fresh, now time.Time) (s subject, made reviewed, err error) {
+	s = subject{containerID: c.ID, namespace: c.pod.Namespace, podName: c.pod.Name, podUID: c.pod.UID, container: c.Name}
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic while looking at a container that runs", "panic", fmt.Sprint(p), "id", c.ID, "stack", string(debug.Stack()))
+			made = reviewed{decision: couldNotTell(s.image, r.decider.rules.load().generation, verifier.Internal, textPanic)}
+		}
+	}()
+	found, err := r.node.subject(ctx, c)
+	switch {
+	case errors.Is(err, errAbsent):
+		return s, made, err
+	case err != nil:
+		made.decision = couldNotTell(found.image, r.decider.rules.load().generation, verifier.RuntimeFailed, err.Error())
+		return found, made, nil
+	}
+	s = found
+	return s, r.decider.review(ctx, &s, fresh, now), nil
 }
 
 // note keeps what was found out about a container. It returns whether it is known to be allowed.

@@ -23,6 +23,7 @@ type memoryNode struct {
 	tasks   []task
 	surveys int
 	err     error
+	panics  bool
 	stopped []stopped
 	stops   func(context.Context) error
 }
@@ -36,9 +37,16 @@ func (n *memoryNode) survey(context.Context) (survey, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.surveys++
+	if n.panics {
+		panic("survey")
+	}
 	all := survey{unmanaged: slices.Clone(n.tasks)}
 	for id, s := range n.runs {
-		all.containers = append(all.containers, running{inventory.Container{ID: id, Created: time.Now()}, inventory.Pod{Namespace: s.namespace}})
+		pod := inventory.Pod{Namespace: "prod"}
+		if s != nil {
+			pod.Namespace = s.namespace
+		}
+		all.containers = append(all.containers, running{inventory.Container{ID: id, Created: time.Now()}, pod})
 	}
 	return all, n.err
 }
@@ -50,7 +58,7 @@ func (n *memoryNode) subject(_ context.Context, c running) (subject, error) {
 	if !ok {
 		return subject{}, errAbsent
 	}
-	return *s, nil
+	return *s, nil // nil: it panics
 }
 
 func (n *memoryNode) stop(ctx context.Context, id string, _ time.Duration) error {
@@ -432,4 +440,32 @@ func TestRecheckConfig(t *testing.T) {
 	if err := good.check(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A container that nobody can look at without a panic is one about which nobody can tell; the others are looked at as ever.
+func TestRecheckPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startRecheck(t, Recheck{Interval: time.Hour, OnViolation: ViolationStop})
+		b.node.runs["bad"] = nil
+		b.start(t, "denied", "prod", false)
+		b.start(t, "allowed", "prod", true)
+		b.look()
+		b.passes(2 * time.Second)
+		findings := b.running().Findings
+		if i := slices.IndexFunc(findings, func(f nodestate.Finding) bool { return f.ID == "bad" }); i < 0 || findings[i].Result != nodestate.ResultUnknown ||
+			findings[i].Reason != verifier.Internal || findings[i].Namespace != "prod" {
+			t.Errorf("%+v", findings)
+		}
+		b.passes(time.Minute)
+		if got := b.node.stoppedIDs(); !slices.Equal(got, []string{"denied"}) {
+			t.Errorf("stopped: %v", got)
+		}
+		expectCounts(t, b, map[nodestate.Result]int{nodestate.ResultAllowed: 1, nodestate.ResultUnknown: 1})
+		b.node.panics = true
+		b.look()
+		b.passes(5 * time.Second)
+		if got := b.running(); got.Problem != textPanic || got.Counts[nodestate.ResultAllowed] != 1 {
+			t.Errorf("%+v", got)
+		}
+	})
 }
