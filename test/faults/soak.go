@@ -123,8 +123,46 @@ func (s *soak) rounds(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	if err := s.quiet(ctx); err != nil {
+		return fmt.Errorf("the quiet round: %w", err)
+	}
+	s.tellViolations()
 	s.report.Seen = s.eyes.counts()
 	return s.eyes.blind()
+}
+
+// quietLoads is how many containers the quiet round starts: more than the slack of what is in use.
+const quietLoads = 24
+
+// quiet is a round of containers of fresh images, without faults. Processes that are killed again and again lose what they leaked; here
+// they live on, so that what leaks with each container, or each denial, adds up.
+func (s *soak) quiet(ctx context.Context) error {
+	before, err := s.usage()
+	if err != nil {
+		return err
+	}
+	round := Round{Number: s.report.Rounds + 1}
+	for n := range quietLoads {
+		way := []Way{Direct, InCloud}[n/2%2]
+		round.Loads = append(round.Loads, Load{At: time.Duration(n) * 200 * time.Millisecond, Way: way, Attested: n%2 == 0, Fresh: true})
+	}
+	if err := s.round(ctx, round); err != nil {
+		return err
+	}
+	leaks, now := s.awaitNoLeaks(ctx, before)
+	for _, t := range product {
+		if before[t].PID != now[t].PID {
+			s.report.violation("the %s was started anew in the quiet round", t)
+		}
+	}
+	for _, l := range leaks {
+		s.report.violation("leaked in the quiet round: %s", l)
+	}
+	for _, v := range s.eyes.violations() {
+		s.report.violation("the quiet round: %s", v)
+	}
+	s.report.Use[1] = now
+	return nil
 }
 
 // round plays a round, and then waits until all that has to run does.
