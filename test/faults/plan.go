@@ -98,6 +98,12 @@ type Shape struct {
 	Clock bool
 }
 
+// Long is the shape of what `make soak` does.
+func Long() Shape { return Shape{Span: 20 * time.Second, Faults: 9, Loads: 14, Clock: true} }
+
+// Short is the shape of what `make test` does. For clocks the programs would have to be built, with all that they import, once more.
+func Short() Shape { return Shape{Span: 12 * time.Second, Faults: 9, Loads: 12} }
+
 const (
 	// atOnce is how many faults are in force together, at most.
 	atOnce = 3

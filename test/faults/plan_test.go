@@ -6,16 +6,14 @@ import (
 	"time"
 )
 
-var shape = Shape{Span: 20 * time.Second, Faults: 9, Loads: 14, Clock: true}
-
 // TestPlanFollowsFromSeed: whoever has the seed has the plan.
 func TestPlanFollowsFromSeed(t *testing.T) {
 	for number := range 20 {
-		if a, b := Plan(7, number, shape), Plan(7, number, shape); !reflect.DeepEqual(a, b) {
+		if a, b := Plan(7, number, Long()), Plan(7, number, Long()); !reflect.DeepEqual(a, b) {
 			t.Fatalf("round %d is %+v, and then %+v", number, a, b)
 		}
 	}
-	if reflect.DeepEqual(Plan(7, 1, shape).Faults, Plan(8, 1, shape).Faults) || reflect.DeepEqual(Plan(7, 1, shape).Faults, Plan(7, 2, shape).Faults) {
+	if reflect.DeepEqual(Plan(7, 1, Long()).Faults, Plan(8, 1, Long()).Faults) || reflect.DeepEqual(Plan(7, 1, Long()).Faults, Plan(7, 2, Long()).Faults) {
 		t.Error("another seed, or another round, has the same faults")
 	}
 }
@@ -24,8 +22,8 @@ func TestPlanFollowsFromSeed(t *testing.T) {
 func TestPlanHasEverything(t *testing.T) {
 	faults, ways := map[string]bool{}, map[Way][2]bool{}
 	for number := range 400 {
-		round := Plan(1, number, shape)
-		if n := len(round.Faults); n < 3 || n > shape.Faults {
+		round := Plan(1, number, Long())
+		if n := len(round.Faults); n < 3 || n > Long().Faults {
 			t.Errorf("round %d has %d faults", number, n)
 		}
 		if !fit(round.Faults) {

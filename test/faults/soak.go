@@ -132,7 +132,7 @@ func (s *soak) rounds(ctx context.Context) error {
 }
 
 // quietLoads is how many containers the quiet round starts: more than the slack of what is in use.
-const quietLoads = 24
+const quietLoads = 16
 
 // quiet is a round of containers of fresh images, without faults. Processes that are killed again and again lose what they leaked; here
 // they live on, so that what leaks with each container, or each denial, adds up.
