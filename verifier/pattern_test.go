@@ -116,7 +116,7 @@ func TestPatternIsBounded(t *testing.T) {
 	if p.Match(strings.Repeat("a", MaxReference) + "b") {
 		t.Error("matched a name that is too long")
 	}
-	if d := time.Since(start); d > 100*time.Millisecond {
+	if d := time.Since(start); d > 10*time.Second { // it takes microseconds; by backtracking, years
 		t.Errorf("took %v", d)
 	}
 }
