@@ -274,7 +274,7 @@ func TestEmptyBudgetPromptsWithoutWaiting(t *testing.T) {
 func TestBrokenFloorDenies(t *testing.T) {
 	b := newTestbed(t, nil)
 	write(t, b.rules.floorFile, "version: 1\nnamespaceWithoutPolicy: Deny\n")
-	rules := newRuleStore(b.rules.stateDir, b.rules.floorFile, b.rules.log)
+	rules := newRuleStore(b.rules.stateDir, b.rules.floorFile, nil, b.rules.log)
 	b.rules = rules
 	s := b.signed(t, "layer")
 	if made := b.decide(t.Context(), s, time.Now()); made.verdict.Outcome != verifier.CouldNotTell || !strings.Contains(made.message, "namespaceWithoutPolicy") {

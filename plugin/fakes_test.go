@@ -193,7 +193,7 @@ func newTestbed(t testing.TB, agent agentFunc) *testbed {
 		Authorities: []verifier.AuthoritySpec{{Namespace: "prod", Name: "team", Keys: []verifier.KeySpec{{PEM: b.signer.pem}}}},
 		Policies:    []verifier.PolicySpec{{Namespace: "prod", Name: "p", AuthorityNames: []string{"team"}}},
 	})
-	rules := newRuleStore(filepath.Join(dir, "state"), filepath.Join(dir, "floor.yaml"), slog.New(slog.DiscardHandler))
+	rules := newRuleStore(filepath.Join(dir, "state"), filepath.Join(dir, "floor.yaml"), nil, slog.New(slog.DiscardHandler))
 	counting := agentFunc(func(ctx context.Context, r nodestate.FetchRequest) (nodestate.FetchResponse, error) {
 		b.fetched.Add(1)
 		if agent == nil {

@@ -49,16 +49,19 @@ type floorFile struct {
 }
 
 // LoadFloor reads the floor file. One that does not exist is the default floor, whose text is empty. The text is
-// returned so that a change can be told.
-func LoadFloor(path string) (*verifier.Floor, string, error) {
+// returned so that a change can be told. Where the file does not say which namespaces are exempt while bootstrapping, it is
+// kube-system and those of exempt, which may be patterns.
+func LoadFloor(path string, exempt ...string) (*verifier.Floor, string, error) {
+	exempt = append([]string{"kube-system"}, exempt...)
 	data, err := readFloor(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
+		floor, err := verifier.CompileFloor(verifier.FloorSpec{BootstrapExempt: exempt})
+		return floor, "", err
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("floor file: %w", err)
 	}
-	spec, err := parseFloor(data)
+	spec, err := parseFloor(data, exempt)
 	if err != nil {
 		return nil, "", fmt.Errorf("floor file %s: %w; nothing is loosened meanwhile: correct the file, it is read again at once", path, err)
 	}
@@ -93,8 +96,8 @@ func readFloor(path string) ([]byte, error) {
 }
 
 // parseFloor turns the file into the verifier's terms. Unknown fields and values are errors: a misspelt minimum
-// would be no minimum.
-func parseFloor(data []byte) (verifier.FloorSpec, error) {
+// would be no minimum. Exempt is what bootstrapExempt is if the file does not say.
+func parseFloor(data []byte, exempt []string) (verifier.FloorSpec, error) {
 	var f floorFile
 	if err := yaml.UnmarshalStrict(data, &f); err != nil {
 		return verifier.FloorSpec{}, err
@@ -102,7 +105,7 @@ func parseFloor(data []byte) (verifier.FloorSpec, error) {
 	if f.Version != 1 {
 		return verifier.FloorSpec{}, fmt.Errorf("version: is %d, this plugin reads version 1", f.Version)
 	}
-	spec := verifier.FloorSpec{BootstrapExempt: []string{"kube-system"}, RuntimeHandlers: f.RuntimeHandlers}
+	spec := verifier.FloorSpec{BootstrapExempt: exempt, RuntimeHandlers: f.RuntimeHandlers}
 	if f.BootstrapExempt != nil {
 		spec.BootstrapExempt = *f.BootstrapExempt
 	}

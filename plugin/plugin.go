@@ -17,8 +17,11 @@ import (
 
 // Config is where the plugin finds the world. Empty paths take the defaults of `kritis plugin`.
 type Config struct {
-	StateDir         string
-	FloorFile        string
+	StateDir  string
+	FloorFile string
+	// BootstrapExempt are patterns of namespaces, besides kube-system, whose containers run although no policy snapshot can be
+	// read, unless the floor file says which: that of the agent, which alone can bring the snapshot back.
+	BootstrapExempt  []string
 	NRISocket        string
 	ContainerdSocket string
 	ContainerdConfig string
@@ -127,6 +130,9 @@ func New(cfg Config) (*Plugin, error) {
 	if err := cfg.Recheck.check(); err != nil {
 		return nil, err
 	}
+	if _, err := verifier.CompileFloor(verifier.FloorSpec{BootstrapExempt: cfg.BootstrapExempt}); err != nil {
+		return nil, fmt.Errorf("--bootstrap-exempt: %w", err)
+	}
 	if cfg.FetchBudget < 0 {
 		return nil, fmt.Errorf("--fetch-budget is negative: name a time such as 800ms")
 	}
@@ -136,7 +142,7 @@ func New(cfg Config) (*Plugin, error) {
 	}
 	p := &Plugin{cfg: cfg, log: cfg.Log, store: store, witness: newWitness(time.Now()), state: connectionState{started: time.Now()}}
 	p.decider, err = newDecider(store, stateRecords{cfg.StateDir}, nodestate.NewClient(cfg.AgentSocket), cfg.FetchBudget,
-		newRuleStore(cfg.StateDir, cfg.FloorFile, cfg.Log))
+		newRuleStore(cfg.StateDir, cfg.FloorFile, cfg.BootstrapExempt, cfg.Log))
 	if err != nil {
 		return nil, errors.Join(err, store.close())
 	}

@@ -56,6 +56,7 @@ type policyInfo struct {
 // ruleStore keeps the rules in force up to date with the state folder and the floor file.
 type ruleStore struct {
 	stateDir, floorFile string
+	exempt              []string
 	log                 *slog.Logger
 
 	current atomic.Pointer[rules]
@@ -66,8 +67,8 @@ type ruleStore struct {
 
 // newRuleStore reads the files once. What is missing or broken is remembered in the rules, not returned: a plugin
 // without rules denies, it does not stay away.
-func newRuleStore(stateDir, floorFile string, log *slog.Logger) *ruleStore {
-	s := &ruleStore{stateDir: stateDir, floorFile: floorFile, log: log, arrived: make(chan struct{}), changed: make(chan struct{}, 1)}
+func newRuleStore(stateDir, floorFile string, exempt []string, log *slog.Logger) *ruleStore {
+	s := &ruleStore{stateDir: stateDir, floorFile: floorFile, exempt: exempt, log: log, arrived: make(chan struct{}), changed: make(chan struct{}, 1)}
 	s.reload()
 	return s
 }
@@ -105,7 +106,7 @@ func (s *ruleStore) reload() {
 }
 
 func (s *ruleStore) reloadFloor(old, next *rules) (changed bool) {
-	floor, text, err := LoadFloor(s.floorFile)
+	floor, text, err := LoadFloor(s.floorFile, s.exempt...)
 	if err != nil {
 		next.floorProblem = err.Error()
 		if old == nil {

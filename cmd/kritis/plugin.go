@@ -68,6 +68,7 @@ the state folder that the policy agent writes, and verifies every signature itse
 	f.StringSliceVar(&cfg.Snapshotters, "snapshotter", cfg.Snapshotters, "accepted `snapshotters`, the usual one first; lazy ones do not verify what they serve")
 	f.DurationVar(&cfg.FetchBudget, "fetch-budget", cfg.FetchBudget, "longest `time` that one container waits for attestations to be fetched")
 	f.StringVar((*string)(&cfg.Required), "required", string(cfg.Required), "whether the runtime requires the plugin: auto (read --containerd-config), yes or no")
+	f.StringSliceVar(&cfg.BootstrapExempt, "bootstrap-exempt", nil, "`patterns` of namespaces, besides kube-system, that run while there is no policy snapshot, unless the floor says which")
 	f.StringVar(&cfg.Revision, "revision", "", "`name` of this installation, shown in the status; set by kritis install host")
 	f.StringVar((*string)(&cfg.Placement), "placement", string(cfg.Placement), "where this process lives: host (a service) or pod; only a host service may be required by the runtime")
 	f.DurationVar(&cfg.Recheck.Interval, "recheck-interval", cfg.Recheck.Interval, "`time` between two looks at the containers that run, besides those after changes; 0 for none at all")

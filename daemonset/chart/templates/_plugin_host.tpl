@@ -42,6 +42,7 @@ has no capability. When it ends it asks the API server whether this DaemonSet st
   {{- end }}
   {{- end }}
   - --never-stop={{ .Release.Namespace }}
+  - --bootstrap-exempt={{ .Release.Namespace }}
   {{- range .Values.plugin.snapshotters }}
   - --snapshotter={{ . }}
   {{- end }}
