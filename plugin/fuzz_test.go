@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/containerd/nri/pkg/api"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kritis-node/kritis-node/policyagent/nodestate"
 	"github.com/kritis-node/kritis-node/verifier"
 )
 
@@ -51,6 +55,33 @@ func FuzzParseFloor(f *testing.F) {
 		floor, text, err := LoadFloor(path)
 		if err == nil && (floor == nil || text != string(data)) {
 			t.Errorf("%q is read as the default floor", data)
+		}
+	})
+}
+
+// FuzzRequest is a create call as a direct client of the runtime may make it: names, annotations and mounts of its choice, over content
+// that nobody attested. None of it admits, and what the runtime is told is one line.
+func FuzzRequest(f *testing.F) {
+	p, b := newPlugin(f, nil)
+	s := b.unsigned(f, "layer")
+	b.recs.put(nodestate.Record{Repository: repository, Digest: s.bound.digest, FetchedAt: time.Now()})
+	digest, config := string(s.bound.digest), string(s.bound.config)
+	f.Add("prod", s.image, digest, config, "", "io.kubernetes.cri.container-name", "/run/image-volumes/pod/"+hexA)
+	f.Add("prod", repository+":v1", digest, config, "runc", checkpointAnnotations[0], "/etc/hosts")
+	f.Add("prod", "sha256:"+hexA, "", "", "kata", imageNameAnnotation, "")
+	f.Add("prod", repository+"@"+digest, "sha256:"+hexB, config, "", "", "")
+	h := &handlers{plugin: p, info: runtimeInfo{Validators: true, ImageField: true, RequestTimeout: time.Minute}}
+	f.Fuzz(func(t *testing.T, namespace, image, digest, config, handler, annotation, mount string) {
+		ctr := &api.Container{Id: "id", Name: "c", Image: &api.Image{Name: image, Digest: digest, ConfigDigest: config},
+			Annotations: map[string]string{imageNameAnnotation: image, annotation: image}, Mounts: []*api.Mount{{Source: mount}}}
+		for _, ns := range []string{"prod", namespace} {
+			err := h.ValidateContainerAdjustment(t.Context(), &api.ValidateContainerAdjustmentRequest{Pod: &api.PodSandbox{Namespace: ns, Name: image, RuntimeHandler: handler}, Container: ctr})
+			if err == nil && ns == "prod" {
+				t.Fatalf("admitted: %v", ctr)
+			}
+			if err != nil && (strings.ContainsAny(err.Error(), "\n\r\x1b") || len(err.Error()) > 1<<10) {
+				t.Errorf("%q", err)
+			}
 		}
 	})
 }

@@ -65,7 +65,7 @@ func TestWithin(t *testing.T) {
 }
 
 // newPlugin is a plugin whose runtime is in memory.
-func newPlugin(t *testing.T, agent agentFunc) (*Plugin, *testbed) {
+func newPlugin(t testing.TB, agent agentFunc) (*Plugin, *testbed) {
 	t.Helper()
 	b := newTestbed(t, agent)
 	p := &Plugin{decider: b.decider, cfg: Config{StateDir: b.rules.stateDir, Version: "v1"}, log: slog.New(slog.DiscardHandler), witness: newWitness(time.Now())}

@@ -82,12 +82,59 @@ func FuzzDecide(f *testing.F) {
 		}
 		// Only the fuzzer's own words: the seeds' honest signature is not among them.
 		v := rules.Decide(app(image), anywhere{}, fixed{a, a})
-		if v.Admits() || v.Outcome == CouldNotTell {
+		if v.Admits() || v.Outcome == CouldNotTell && len(message) <= MaxPayload {
 			t.Errorf("%s: %+v", image, v)
 		}
 		m := Message(image, v)
 		if len(m) > maxMessage || strings.ContainsAny(m, "\n\r\x00\x1b") || !utf8.ValidString(m) || !strings.HasPrefix(m, "image ") {
 			t.Errorf("message %q", m)
+		}
+	})
+}
+
+// FuzzCompile hands over policy of any kind. A policy never vanishes: whatever is wrong with it, its namespace is governed, and what
+// nobody signed does not run there unless a pattern, or dry run, of that very document says so.
+func FuzzCompile(f *testing.F) {
+	for _, doc := range []Document{document(), floorDocument(), many(2), {Policies: []PolicySpec{{Namespace: "default", Name: "p"}, {Namespace: "default", Name: "p", TagPolicy: "x", DryRun: true}},
+		Allowlist: []AllowSpec{{List: "l", Pattern: "r.example/*", Namespace: "default", Reason: "why", Expires: now}}, DryRun: true}} {
+		data, err := json.Marshal(doc)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var doc Document
+		if json.Unmarshal(data, &doc) != nil {
+			return
+		}
+		set, problems := Compile(doc)
+		told := map[string]int{}
+		for _, p := range problems {
+			if told[p.Object]++; told[p.Object] > MaxProblems+1 || p.Code == "" || p.Text == "" || strings.ContainsAny(p.Object+p.Field+p.Text, "\n\r\x1b") {
+				t.Fatalf("%+v", p)
+			}
+		}
+		for _, p := range doc.Policies {
+			v := Rules{Cluster: set}.Decide(Request{Namespace: p.Namespace, Image: appPinned, Now: now}, anywhere{}, fixed{})
+			if v.Reason == NoPolicy || v.Outcome == Allowed {
+				t.Errorf("policy %+v: %+v", p, v)
+			}
+			if v.DryRun && !doc.DryRun && !p.DryRun {
+				t.Errorf("dry run that nobody wrote: %+v", p)
+			}
+		}
+		// The same words make the same rules, also after a way through the state folder.
+		again, err := json.Marshal(doc)
+		var back Document
+		if err != nil || json.Unmarshal(again, &back) != nil {
+			t.Fatalf("%v", err)
+		}
+		if _, other := Compile(back); len(other) != len(problems) {
+			t.Errorf("%d problems, after a way through JSON %d", len(problems), len(other))
+		}
+		if floor, err := CompileFloor(FloorSpec{Document: doc}); err == nil && floor == nil {
+			t.Error("neither floor nor error")
 		}
 	})
 }
