@@ -11,8 +11,8 @@ import (
 	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
-// shortSeed is one whose first round strikes what the short soak is to strike in any case. Seed 278 does so too and takes the policy
-// while plugin and agent fail, from which a node does not come back by itself: see docs/soak.md.
+// shortSeed is one whose first round strikes what the short soak is to strike in any case. Seed 278 is worth a run as well: it takes the
+// policy away while plugin and agent fail, after which nothing but the agent's own container could bring it back.
 const shortSeed = 11923
 
 // TestShortSoak is a soak of one round, by the program that `make soak` runs: the race detector, which the test may run with, would
