@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -24,44 +25,49 @@ func main() {
 	parallel := flag.Int("parallel", 0, "processes of a target; 0: as many as processors")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	pattern, err := regexp.Compile(*only)
-	if err != nil || *minutes <= 0 {
-		fmt.Fprintln(os.Stderr, "fuzz: give -minutes above zero, and to -run a regular expression")
-		os.Exit(2)
+	err := run(ctx, *minutes, *only, *parallel)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fuzz:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, minutes float64, only string, parallel int) error {
+	pattern, err := regexp.Compile(only)
+	if err != nil || minutes <= 0 {
+		return errors.New("give -minutes above zero, and to -run a regular expression")
 	}
 	targets, err := find(".", pattern)
-	if err != nil || len(targets) == 0 {
-		fmt.Fprintln(os.Stderr, "fuzz: no target found:", err)
-		os.Exit(2)
+	if err != nil {
+		return err
 	}
-	each := time.Duration(*minutes * float64(time.Minute)).Round(time.Millisecond)
+	each := time.Duration(minutes * float64(time.Minute)).Round(time.Millisecond)
 	fmt.Printf("%d targets, %s each: about %s\n", len(targets), each, (time.Duration(len(targets)) * (each + 5*time.Second)).Round(time.Minute))
 	var total uint64
 	var failed []string
 	ran := 0
 	for i, t := range targets {
-		r := t.run(ctx, each, *parallel)
+		r := t.run(ctx, each, parallel)
 		if ctx.Err() != nil {
 			break
 		}
 		ran++
 		total += r.executions
-		fmt.Printf("[%d/%d] %s: %d executions, %d of them new to it", i+1, len(targets), t, r.executions, r.interesting)
+		fmt.Printf("[%d/%d] %s: %d executions, %d inputs that led to code not reached before\n", i+1, len(targets), t, r.executions, r.interesting)
 		if r.err != nil {
 			failed = append(failed, t.String())
-			fmt.Printf(": FAILED: %v\n%s", r.err, r.output)
+			fmt.Printf("FAILED: %v\n%s\n", r.err, r.output)
 		}
-		fmt.Println()
 	}
-	fmt.Printf("%d of %d targets ran, %d executions, %d failed", ran, len(targets), total, len(failed))
-	if len(failed) > 0 {
-		fmt.Printf(": %s\nwhat failed is in testdata/fuzz of its package: mend the code, keep the file, and run go test", strings.Join(failed, ", "))
+	fmt.Printf("%d of %d targets ran, %d executions, %d failed\n", ran, len(targets), total, len(failed))
+	switch {
+	case len(failed) > 0:
+		return fmt.Errorf("%s failed: what they failed on is in testdata/fuzz of their packages: correct the code, keep the file", strings.Join(failed, ", "))
+	case ran == 0 || ran < len(targets):
+		return errors.New("not every target ran")
 	}
-	fmt.Println()
-	if len(failed) > 0 || ran < len(targets) {
-		os.Exit(1)
-	}
+	return nil
 }
 
 type target struct{ dir, name string }
