@@ -42,8 +42,11 @@ func run(ctx context.Context, minutes float64, only string, parallel int) error 
 	if err != nil {
 		return err
 	}
+	if len(targets) == 0 {
+		return fmt.Errorf("no target matches %q", only)
+	}
 	each := time.Duration(minutes * float64(time.Minute)).Round(time.Millisecond)
-	fmt.Printf("%d targets, %s each: about %s\n", len(targets), each, (time.Duration(len(targets)) * (each + 5*time.Second)).Round(time.Minute))
+	fmt.Printf("%d targets, %s each: about %s\n", len(targets), each, (time.Duration(len(targets)) * (each + 5*time.Second)).Round(time.Second))
 	var total uint64
 	var failed []string
 	ran := 0
@@ -63,8 +66,8 @@ func run(ctx context.Context, minutes float64, only string, parallel int) error 
 	fmt.Printf("%d of %d targets ran, %d executions, %d failed\n", ran, len(targets), total, len(failed))
 	switch {
 	case len(failed) > 0:
-		return fmt.Errorf("%s failed: what they failed on is in testdata/fuzz of their packages: correct the code, keep the file", strings.Join(failed, ", "))
-	case ran == 0 || ran < len(targets):
+		return fmt.Errorf("%s failed; an input that failed is in testdata/fuzz of the package: correct the code, keep the file", strings.Join(failed, ", "))
+	case ran < len(targets):
 		return errors.New("not every target ran")
 	}
 	return nil
@@ -131,7 +134,7 @@ func (t target) run(ctx context.Context, d time.Duration, parallel int) result {
 		r.err = nil
 	}
 	if r.err == nil && r.executions == 0 {
-		r.err = fmt.Errorf("it did not run")
+		r.err = errors.New("it tried nothing new: give more minutes")
 	}
 	r.output = out.Bytes()
 	return r
