@@ -12,7 +12,7 @@ const MaxFindings = 64
 // Result is what was found out about a container that runs.
 type Result string
 
-// Results. The first two are never in a Finding's and always in a metric.
+// Results. ResultAllowed is only counted; no Finding has it.
 const (
 	ResultAllowed Result = "allowed"
 	// ResultViolation: it runs, and would be denied if it came now.
