@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,53 @@ func FuzzRequest(f *testing.F) {
 			}
 			if err != nil && (strings.ContainsAny(err.Error(), "\n\r\x1b") || len(err.Error()) > 1<<10) {
 				t.Errorf("%q", err)
+			}
+		}
+	})
+}
+
+// FuzzConfig reads an image's config. A container that rests on layers has the content of such configs only that name just these.
+func FuzzConfig(f *testing.F) {
+	layer := verifier.Digest("sha256:" + hexA)
+	f.Add([]byte(`{"rootfs":{"type":"layers","diff_ids":["sha256:` + hexA + `"]}}`))
+	f.Add([]byte(`{"rootfs":{"type":"layers","diff_ids":["sha256:` + hexB + `","sha256:` + hexA + `"]}}`))
+	f.Add([]byte(`{"rootfs":{"diff_ids":["sha256:` + hexA + `"]},"rootfs":{"diff_ids":[]}}`))
+	f.Add([]byte(`{"rootfs":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m := newMemoryStore()
+		config := verifier.Digest(digest.FromBytes(data))
+		m.blobs[config] = data
+		c, err := newContents(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rests, err := c.isContent(t.Context(), config, bound{below: snapshot{parent: string(layer)}})
+		var image struct {
+			RootFS struct {
+				DiffIDs []string `json:"diff_ids"`
+			} `json:"rootfs"`
+		}
+		_ = json.Unmarshal(data, &image)
+		if want := slices.Equal(image.RootFS.DiffIDs, []string{string(layer)}); rests && (!want || err != nil) {
+			t.Errorf("%s has the layer %s, %v", data, layer, err)
+		}
+	})
+}
+
+// FuzzQuestion asks what kritis explain asks. However it is written, nothing unattested is called admitted, and nothing is left without a reason.
+func FuzzQuestion(f *testing.F) {
+	p, b := newPlugin(f, nil)
+	s := b.unsigned(f, "layer")
+	b.recs.put(nodestate.Record{Repository: repository, Digest: s.bound.digest, FetchedAt: time.Now()})
+	f.Add("prod", s.image, "")
+	f.Add("prod", repository+":v1", "runc")
+	f.Add("prod", repository+"@sha256:"+hexB, "kata")
+	f.Add("", "sha256:"+hexA, "")
+	f.Fuzz(func(t *testing.T, namespace, image, handler string) {
+		for _, ns := range []string{"prod", namespace} {
+			e := p.explain(t.Context(), Question{Namespace: ns, Image: image, RuntimeHandler: handler}, time.Now())
+			if e.Admitted && ns == "prod" || e.Admitted != (e.Message == "") || strings.ContainsAny(e.Message, "\n\r\x1b") || len(e.Message) > 1<<10 {
+				t.Errorf("%+v", e)
 			}
 		}
 	})

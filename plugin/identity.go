@@ -23,8 +23,10 @@ const (
 	maxConfigSize    = 8 << 20
 	maxIndexChildren = 256
 	maxIndexDepth    = 3
-	maxLayers        = 1024
-	maxImageRecords  = 20_000
+	// maxSearched is how many manifests and indexes are read to find out where one digest leads.
+	maxSearched     = 1024
+	maxLayers       = 1024
+	maxImageRecords = 20_000
 	// relationsKept is for what is judged again, under new rules, say: a node runs some hundred images.
 	relationsKept = 4096
 )
@@ -76,7 +78,7 @@ func (c *contents) path(ctx context.Context, d verifier.Digest, b bound) ([]veri
 	if p, ok := c.paths.Get(key); ok {
 		return p, nil
 	}
-	p, err := c.walk(ctx, d, b, 0)
+	p, err := c.search(func(config verifier.Digest) (bool, error) { return c.isContent(ctx, config, b) }).from(ctx, d, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +99,28 @@ type document struct {
 	} `json:"manifests"`
 }
 
-func (c *contents) walk(ctx context.Context, d verifier.Digest, b bound, depth int) ([]verifier.Digest, error) {
-	data, err := c.store.blob(ctx, d, maxManifestSize)
+// search looks for a manifest behind a digest. Indexes may name the same ones again and again: each is read once, and not too many.
+type search struct {
+	store runtimeStore
+	// accept says whether a manifest with this config is the one.
+	accept func(config verifier.Digest) (bool, error)
+	seen   map[verifier.Digest]bool
+}
+
+func (c *contents) search(accept func(verifier.Digest) (bool, error)) *search {
+	return &search{store: c.store, accept: accept, seen: map[verifier.Digest]bool{}}
+}
+
+// from returns the digests from d to the manifest, both included; nothing if d does not lead to one that is accepted.
+func (s *search) from(ctx context.Context, d verifier.Digest, depth int) ([]verifier.Digest, error) {
+	switch {
+	case s.seen[d]:
+		return nil, nil
+	case len(s.seen) >= maxSearched:
+		return nil, fmt.Errorf("more than %d manifests and indexes would have to be read", maxSearched)
+	}
+	s.seen[d] = true
+	data, err := s.store.blob(ctx, d, maxManifestSize)
 	if errors.Is(err, errAbsent) {
 		return nil, nil // not on this node, so it leads to nothing that could run here
 	}
@@ -118,8 +140,7 @@ func (c *contents) walk(ctx context.Context, d verifier.Digest, b bound, depth i
 		if err != nil {
 			return nil, nil
 		}
-		same, err := c.isContent(ctx, config, b)
-		if err != nil || !same {
+		if ok, err := s.accept(config); err != nil || !ok {
 			return nil, err
 		}
 		return []verifier.Digest{d}, nil
@@ -132,7 +153,7 @@ func (c *contents) walk(ctx context.Context, d verifier.Digest, b bound, depth i
 		if err != nil {
 			continue
 		}
-		p, err := c.walk(ctx, child, b, depth+1)
+		p, err := s.from(ctx, child, depth+1)
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package plugin
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -77,6 +78,67 @@ func TestPathBoundsChildren(t *testing.T) {
 	}
 	if p, err := c.path(t.Context(), fill(maxIndexChildren+1), b); err == nil {
 		t.Errorf("an index with %d children leads to %v, want an error", maxIndexChildren+1, p)
+	}
+}
+
+// Whatever somebody made of indexes, a create call waits for a bounded number of reads.
+func TestPathBoundsReads(t *testing.T) {
+	m := newMemoryStore()
+	image, config, _ := m.image(t, "", "a")
+	next := 0
+	absent := func(n int) []verifier.Digest {
+		children := make([]verifier.Digest, n)
+		for i := range children {
+			next++
+			children[i] = verifier.Digest(digest.FromString(strconv.Itoa(next)))
+		}
+		return children
+	}
+	wide := func(n int) verifier.Digest { // leads to the image behind n others
+		var children []verifier.Digest
+		for n -= 2; n > maxIndexChildren; n -= maxIndexChildren + 1 {
+			children = append(children, m.index(t, absent(maxIndexChildren)...))
+		}
+		return m.index(t, append(append(children, absent(n)...), image)...)
+	}
+	again := image
+	for range maxIndexDepth {
+		again = m.index(t, slices.Repeat([]verifier.Digest{again}, maxIndexChildren)...)
+	}
+	other := bound{config: verifier.Digest("sha256:" + hexB)}
+	for name, tc := range map[string]struct {
+		from  verifier.Digest
+		bound bound
+		found int
+		reads int64
+		fails bool
+	}{
+		"at the limit":                         {from: wide(maxSearched), bound: bound{config: config}, found: 2, reads: maxSearched},
+		"one more":                             {from: wide(maxSearched + 1), bound: bound{config: config}, reads: maxSearched, fails: true},
+		"the same children over and over":      {from: again, bound: bound{config: config}, found: maxIndexDepth + 1, reads: maxIndexDepth + 1},
+		"the same children, and none is it":    {from: again, bound: other, reads: maxIndexDepth + 1},
+		"the same children, found from a name": {from: again, reads: maxIndexDepth + 2, found: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := newContents(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, found := m.calls.Load(), 0
+			if tc.bound == (bound{}) {
+				var b bound
+				if b, err = c.locate(t.Context(), "r.example/app@"+string(tc.from)); b.config == config {
+					found = 1
+				}
+			} else {
+				var p []verifier.Digest
+				p, err = c.path(t.Context(), tc.from, tc.bound)
+				found = len(p)
+			}
+			if reads := m.calls.Load() - before; (err != nil) != tc.fails || found != tc.found || reads != tc.reads {
+				t.Errorf("found %d after %d reads, %v; want %d after %d, error %v", found, reads, err, tc.found, tc.reads, tc.fails)
+			}
+		})
 	}
 }
 

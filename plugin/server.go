@@ -194,41 +194,13 @@ func (c *contents) locate(ctx context.Context, image string) (bound, error) {
 	if start == "" {
 		return bound{}, nil
 	}
-	config, err := c.config(ctx, start, 0)
-	return bound{digest: start, config: config}, err
-}
-
-// config returns the first image config that is on this node under the digest, or nothing.
-func (c *contents) config(ctx context.Context, d verifier.Digest, depth int) (verifier.Digest, error) {
-	data, err := c.store.blob(ctx, d, maxManifestSize)
-	if errors.Is(err, errAbsent) || depth > maxIndexDepth {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read manifest %s: %w", d, err)
-	}
-	var doc document
-	if json.Unmarshal(data, &doc) != nil {
-		return "", nil
-	}
-	if doc.Config != nil {
-		config, err := verifier.ParseDigest(doc.Config.Digest)
-		if err != nil {
-			return "", nil
-		}
+	found := bound{digest: start}
+	_, err = c.search(func(config verifier.Digest) (bool, error) {
 		if _, err := c.chain(ctx, config); err != nil {
-			return "", nil // a platform that was not pulled
+			return false, nil //nolint:nilerr // a platform that was not pulled
 		}
-		return config, nil
-	}
-	for _, m := range doc.Manifests[:min(len(doc.Manifests), maxIndexChildren)] {
-		child, err := verifier.ParseDigest(m.Digest)
-		if err != nil {
-			continue
-		}
-		if config, err := c.config(ctx, child, depth+1); config != "" || err != nil {
-			return config, err
-		}
-	}
-	return "", nil
+		found.config = config
+		return true, nil
+	}).from(ctx, start, 0)
+	return found, err
 }
