@@ -125,6 +125,14 @@ func (c *CRI) ImageID(ctx context.Context, reference string) (string, error) {
 	return response.GetImage().GetId(), nil
 }
 
+// HaveImage makes sure that the node has an image, and returns its ID.
+func (c *CRI) HaveImage(ctx context.Context, reference string) (string, error) {
+	if id, err := c.ImageID(ctx, reference); err == nil {
+		return id, nil
+	}
+	return c.PullImage(ctx, reference)
+}
+
 // RemoveImage removes an image with all its names, given by a reference or an ID.
 func (c *CRI) RemoveImage(ctx context.Context, reference string) error {
 	_, err := c.Image.RemoveImage(ctx, &runtime.RemoveImageRequest{Image: &runtime.ImageSpec{Image: reference}})

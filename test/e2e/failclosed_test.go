@@ -93,7 +93,9 @@ func killedDuringCall(t *testing.T, s *site, images ...string) {
 	check(t, s.Agent.Stop(t.Context()))
 	unknown := s.push(t, "closed/unknown")
 	s.pull(t, unknown)
-	asked := hangingAgent(t, s.AgentSocket())
+	asked, end, err := s.SilentAgent()
+	check(t, err)
+	t.Cleanup(end)
 	created := make(chan error, 1)
 	go func() { created <- s.run(t, prod, unknown) }()
 	select {

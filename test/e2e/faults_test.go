@@ -51,39 +51,6 @@ func expectEnded(t *testing.T, p *cluster.Process) {
 	}
 }
 
-// hangingAgent listens where the plugin looks for the policy agent, and answers nothing. The channel tells that
-// somebody asked. It goes when the test ends.
-func hangingAgent(t *testing.T, socket string) <-chan struct{} {
-	t.Helper()
-	check(t, os.Remove(socket))
-	listener, err := net.Listen("unix", socket)
-	check(t, err)
-	asked := make(chan struct{}, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			defer connection.Close()
-			if _, err := connection.Read(make([]byte, 1)); err != nil {
-				continue // connected and did not ask
-			}
-			select {
-			case asked <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		listener.Close()
-		<-ended
-	})
-	return asked
-}
-
 // relay is a socket that leads to another one, and can be cut.
 type relay struct {
 	path, target string

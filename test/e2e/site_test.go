@@ -81,10 +81,7 @@ func (s *site) pushSigned(t *testing.T, repository string) string {
 // pull makes sure that the node has an image under the reference, and returns its ID.
 func (s *site) pull(t *testing.T, reference string) string {
 	t.Helper()
-	id, err := s.Node.CRI().ImageID(t.Context(), reference)
-	if err != nil {
-		id, err = s.Node.CRI().PullImage(t.Context(), reference)
-	}
+	id, err := s.Node.CRI().HaveImage(t.Context(), reference)
 	check(t, err)
 	return id
 }

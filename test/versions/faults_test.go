@@ -2,7 +2,6 @@ package versions
 
 import (
 	"context"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -55,7 +54,8 @@ func checkKilled(t *testing.T, n *node, holds bool) {
 	must(t, err)
 	_, err = n.Node.CRI().PullImage(t.Context(), unknown)
 	must(t, err)
-	asked, done := n.hangingAgent(t)
+	asked, done, err := n.SilentAgent()
+	must(t, err)
 	created := make(chan error, 1)
 	go func() { created <- n.run(t.Context(), unknown) }()
 	select {
@@ -100,36 +100,4 @@ func (n *node) awaitJudged(t *testing.T) {
 		}
 		return n.run(ctx, n.attested)
 	}))
-}
-
-// hangingAgent listens where the plugin looks for the policy agent, and answers nothing. The channel tells that somebody
-// asked.
-func (n *node) hangingAgent(t *testing.T) (asked <-chan struct{}, done func()) {
-	t.Helper()
-	must(t, os.Remove(n.AgentSocket()))
-	listener, err := net.Listen("unix", n.AgentSocket())
-	must(t, err)
-	questions := make(chan struct{}, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			defer connection.Close()
-			if _, err := connection.Read(make([]byte, 1)); err != nil {
-				continue // connected and did not ask
-			}
-			select {
-			case questions <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return questions, func() {
-		listener.Close()
-		<-ended
-	}
 }

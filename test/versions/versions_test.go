@@ -193,11 +193,9 @@ func (n *node) expectStatus(t *testing.T, code int, mode, why string) {
 
 // run does what a kubelet does for a container in prod, and returns the runtime's error.
 func (n *node) run(ctx context.Context, reference string) error {
-	id, err := n.Node.CRI().ImageID(ctx, reference)
+	id, err := n.Node.CRI().HaveImage(ctx, reference)
 	if err != nil {
-		if id, err = n.Node.CRI().PullImage(ctx, reference); err != nil {
-			return err
-		}
+		return err
 	}
 	container, err := n.create(ctx, prod, cluster.ContainerSpec{Image: id, UserSpecifiedImage: reference})
 	if err != nil {
