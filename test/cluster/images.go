@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -23,9 +24,8 @@ const MarkerFile = "/marker"
 // idle waits for ever and ends at once on SIGTERM, which PID 1 of a container ignores unless it says otherwise.
 const idle = `trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done`
 
-// BusyboxImage returns a small image that can run: Debian's static busybox, and a file that holds marker. Images with
-// the same marker are the same; with another, they differ in layers and config. Its process waits until it is stopped.
-func BusyboxImage(marker string) (v1.Image, error) {
+// busybox is the layer that many images share. To pack it takes seconds under the race detector.
+var busybox = sync.OnceValues(func() (v1.Layer, error) {
 	path, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, fmt.Errorf("%w: run test/tools/install packages", err)
@@ -34,12 +34,18 @@ func BusyboxImage(marker string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading busybox: %w", err)
 	}
-	base, err := layer(
+	return layer(
 		file{name: "bin/busybox", mode: 0o755, content: program},
 		file{name: "bin/sh", link: "busybox"},
 		file{name: "bin/sleep", link: "busybox"},
 		file{name: "bin/cat", link: "busybox"},
 	)
+})
+
+// BusyboxImage returns a small image that can run: Debian's static busybox, and a file that holds marker. Images with
+// the same marker are the same; with another, they differ in layers and config. Its process waits until it is stopped.
+func BusyboxImage(marker string) (v1.Image, error) {
+	base, err := busybox()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +156,7 @@ func layer(files ...file) (v1.Layer, error) {
 		return nil, fmt.Errorf("packing a layer: %w", err)
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
-	packed, err := tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
+	packed, err := tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, fmt.Errorf("packing a layer: %w", err)
 	}

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/kritis-node/kritis-node/daemonset/image"
 	"github.com/kritis-node/kritis-node/plugin"
 	"github.com/kritis-node/kritis-node/test/cluster"
@@ -32,10 +30,14 @@ const (
 	tag        = "test"
 	// helmTool is that of test/tools.
 	helmTool = "helm"
+	// packer makes images. In this process the race detector may be on, under which packing takes a minute of a processor.
+	packer = "./daemonset/image/makeimage"
 )
 
 // Needs is what [cluster.Isolate] has to be told of.
-func Needs() []string { return append([]string{kubernetes.Tool, helmTool}, image.Packages()...) }
+func Needs() []string {
+	return append([]string{kubernetes.Tool, helmTool, packer}, image.Packages()...)
+}
 
 // Options say how a site is set up.
 type Options struct {
@@ -59,7 +61,7 @@ type Site struct {
 	// Program is the kritis command.
 	Program string
 
-	own               v1.ImageIndex // the product's image
+	programs          []string // the product's, as they are in its image
 	systemd           []*systemd.Manager
 	dir, helm, module string
 	images            atomic.Int64
@@ -140,31 +142,19 @@ func (s *Site) prepare(ctx context.Context) error {
 
 // importImage gives every node the product's image, of this machine's architecture, as `make image` would write it.
 func (s *Site) importImage(ctx context.Context, build func(context.Context, string) (string, error)) error {
-	var programs []string
 	for _, pkg := range image.Packages() {
 		program, err := build(ctx, pkg)
 		if err != nil {
 			return err
 		}
-		programs = append(programs, program)
+		s.programs = append(s.programs, program)
 	}
-	info := image.Info{Version: tag}
-	img, err := image.New(info, runtime.GOARCH, programs...)
-	if err != nil {
-		return err
-	}
-	if s.own, err = image.Index(info, img); err != nil {
-		return err
-	}
-	archive, err := os.Create(s.path("image.tar"))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(image.WriteArchive(archive, s.own, repository+":"+tag), archive.Close()); err != nil {
+	archive := s.path("image.tar")
+	if _, err := s.pack(ctx, "-output", archive, "-reference", repository+":"+tag); err != nil {
 		return err
 	}
 	for _, node := range s.Nodes() {
-		if _, err := node.Runtime().Ctr(ctx, "images", "import", "--local", archive.Name()); err != nil {
+		if _, err := node.Runtime().Ctr(ctx, "images", "import", "--local", archive); err != nil {
 			return err
 		}
 		err := cluster.Await(ctx, "CRI to know the image", func(ctx context.Context) error {
@@ -175,7 +165,24 @@ func (s *Site) importImage(ctx context.Context, build func(context.Context, stri
 			return err
 		}
 	}
-	return os.Remove(archive.Name())
+	return os.Remove(archive)
+}
+
+// pack runs makeimage for the product's image, and returns its digest.
+func (s *Site) pack(ctx context.Context, args ...string) (digest string, err error) {
+	program, err := cluster.Build(ctx, packer)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, append([]string{"-version", tag, "-architectures", runtime.GOARCH, "-programs", strings.Join(s.programs, ",")}, args...)...)
+	cmd.Dir = s.module
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	output, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("packing the product's image: %w: %s", err, complaints.String())
+	}
+	return strings.TrimSpace(string(output)), nil
 }
 
 func (s *Site) path(parts ...string) string {

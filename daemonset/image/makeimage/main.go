@@ -25,7 +25,7 @@ import (
 
 type options struct {
 	version, output, reference, push, roots string
-	architectures                           string
+	architectures, programs                 string
 	plainHTTP                               bool
 }
 
@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&o.push, "push", "", "`reference` to push the image to, with the credentials of the Docker config")
 	flag.BoolVar(&o.plainHTTP, "insecure-push", false, "push over plain HTTP")
 	flag.StringVar(&o.architectures, "architectures", "amd64,arm64", "`list` of architectures")
+	flag.StringVar(&o.programs, "programs", "", "`list` of programs to pack as they are, for one architecture; default: they are built from the module in the working folder")
 	flag.StringVar(&o.roots, "roots", "", "write the root certificates to a `file`, and nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -60,6 +61,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if o.reference == "" {
 		o.reference = "ghcr.io/kritis-node/kritis-node:" + strings.ReplaceAll(o.version, "+", "-")
+	}
+	if o.programs != "" && strings.Contains(o.architectures, ",") {
+		return errors.New("-programs are of one architecture: name it with -architectures")
 	}
 	index, bill, err := build(ctx, o)
 	if err != nil {
@@ -91,27 +95,27 @@ func billFile(output string) string { return strings.TrimSuffix(output, ".tar") 
 
 // build makes the index of all architectures and the bill of what is in it, from the module in the working folder.
 func build(ctx context.Context, o options) (v1.ImageIndex, []byte, error) {
-	module, err := output(ctx, "go", "env", "GOMOD")
+	at, err := created(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	info := image.Info{Version: o.version}
-	if info.Created, err = created(ctx); err != nil {
-		return nil, nil, err
-	}
+	info := image.Info{Version: o.version, Created: at}
 	// Without a repository there is no revision to tell.
 	info.Revision, _ = output(ctx, "git", "rev-parse", "HEAD")
 	var images []v1.Image
 	programs := map[string][]string{}
 	for architecture := range strings.SplitSeq(o.architectures, ",") {
-		folder, err := os.MkdirTemp("", "kritis-programs-")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer os.RemoveAll(folder) // a few times at most
-		programs[architecture], err = image.Compile(ctx, filepath.Dir(module), folder, architecture, o.version)
-		if err != nil {
-			return nil, nil, err
+		if o.programs != "" {
+			programs[architecture] = strings.Split(o.programs, ",")
+		} else {
+			folder, err := os.MkdirTemp("", "kritis-programs-")
+			if err != nil {
+				return nil, nil, err
+			}
+			defer os.RemoveAll(folder) // a few times at most
+			if programs[architecture], err = compile(ctx, folder, architecture, o.version); err != nil {
+				return nil, nil, err
+			}
 		}
 		img, err := image.New(info, architecture, programs[architecture]...)
 		if err != nil {
@@ -129,6 +133,15 @@ func build(ctx context.Context, o options) (v1.ImageIndex, []byte, error) {
 	}
 	index, err := image.Index(info, images...)
 	return index, bill, err
+}
+
+// compile builds the programs of an architecture into a folder.
+func compile(ctx context.Context, folder, architecture, version string) ([]string, error) {
+	module, err := output(ctx, "go", "env", "GOMOD")
+	if err != nil {
+		return nil, err
+	}
+	return image.Compile(ctx, filepath.Dir(module), folder, architecture, version)
 }
 
 // created is SOURCE_DATE_EPOCH, or the time of the commit, or 1970: never now.
