@@ -131,11 +131,11 @@ func (e *engine) run(ctx context.Context) {
 	}
 }
 
-// sync asks once, and moves the state on.
+// sync asks once, and moves the state on. What it found out is told also when the time to ask is over.
 func (e *engine) sync(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, min(max(2*e.Interval, shortestTimeout), longestTimeout))
+	within, cancel := context.WithTimeout(ctx, min(max(2*e.Interval, shortestTimeout), longestTimeout))
 	defer cancel()
-	l, err := e.list(ctx)
+	l, err := e.list(within)
 	if err != nil {
 		e.failed(ctx, err)
 		return
@@ -154,7 +154,7 @@ func (e *engine) sync(ctx context.Context) {
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		e.askKeys(ctx, l.references())
+		e.askKeys(within, l.references())
 	}()
 	grace := time.NewTimer(keyGrace)
 	defer grace.Stop()
@@ -181,7 +181,7 @@ func (e *engine) list(ctx context.Context) (*listing, error) {
 }
 
 func (e *engine) failed(ctx context.Context, err error) {
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+	if ctx.Err() != nil {
 		return // this process ends
 	}
 	var cloud *alicloud.Error

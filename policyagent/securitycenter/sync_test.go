@@ -91,6 +91,31 @@ func testOutage(t *testing.T) {
 	}
 }
 
+// What a sync finds out after all of its time is told like anything else: not in a context that has ended, in which nobody hears it.
+func TestToldWhenTimeIsOver(t *testing.T) {
+	for name, hang := range map[string]func(*cloud){"listing": func(c *cloud) { c.silent = true }, "keys": func(c *cloud) { c.hang = true }} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCloud()
+				c.policy("prod", true, "qa", "team")
+				hang(c)
+				told := 0
+				e := newEngine(config(c), newMetrics(), func(ctx context.Context, _ []string) {
+					if told++; ctx.Err() != nil {
+						t.Errorf("told in a context that has ended: %v", ctx.Err())
+					}
+				})
+				e.start(t.Context(), state{}, nil)
+				before, began := told, time.Now()
+				e.sync(t.Context())
+				if told == before || time.Since(began) < shortestTimeout {
+					t.Errorf("told %d times after %s", told-before, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
 // Which namespaces are looked at again: those with objects, and those whose objects go.
 func TestChanged(t *testing.T) {
 	c := newCloud()
