@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +190,33 @@ func runImported(t *testing.T, node *cluster.Node, spec cluster.PodSpec) {
 	check(t, err)
 	_, err = node.CRI().Run(ctx, pod, cluster.ContainerSpec{Image: "kritis.test/app:1"})
 	check(t, err)
+}
+
+// A containerd that is restarted at the wrong moment forgets a shim. That is no leak of whoever is tested; any other process is.
+func TestCloseEndsForgottenShims(t *testing.T) {
+	for name, tc := range map[string]struct {
+		program string
+		fails   bool
+	}{"shim": {"containerd-shim-runc-v2", false}, "other": {"sleep", true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node, err := cluster.StartNode(t.Context(), cluster.Options{})
+			check(t, err)
+			path, err := exec.LookPath("sleep")
+			check(t, err)
+			content, err := os.ReadFile(path)
+			check(t, err)
+			program := filepath.Join(filepath.Dir(node.NRISocket()), tc.program)
+			check(t, os.WriteFile(program, content, 0o755))
+			forgotten := exec.Command(program, "1000")
+			check(t, forgotten.Start())
+			err = node.Close()
+			if (err != nil) != tc.fails {
+				t.Errorf("closing: %v", err)
+			}
+			if state := forgotten.Wait(); state == nil {
+				t.Error("it ended by itself")
+			}
+		})
+	}
 }
