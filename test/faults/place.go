@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/kritis-node/kritis-node/plugin"
@@ -50,11 +51,13 @@ type place struct {
 	cloud    *alicloudtest.Emulator
 	instance alicloudtest.Instance
 	images   *images
+	// starting is held while a process is struck that a soak has to start again.
+	starting map[Target]*sync.Mutex
 }
 
 // startPlace also returns what has to be closed when there is an error.
 func startPlace(ctx context.Context, o Options) (*place, error) {
-	p := &place{}
+	p := &place{starting: map[Target]*sync.Mutex{Containerd: {}, Registry: {}, APIServer: {}}}
 	conf := filepath.Join(o.Dir, "kubelet.conf.d")
 	if err := os.MkdirAll(conf, 0o755); err != nil {
 		return p, err

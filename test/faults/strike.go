@@ -24,11 +24,11 @@ func (p *place) strike(ctx context.Context, f Fault) error {
 	case Plugin, Agent, Webhook, Controller:
 		return p.strikeProduct(ctx, f)
 	case Containerd:
-		return p.strikeProcess(ctx, f, p.Node().Containerd(), p.Node().StartContainerd)
+		return p.strikeProcess(ctx, f, p.Node().Containerd, p.Node().StartContainerd)
 	case Registry:
-		return p.strikeProcess(ctx, f, p.Registry.Process(), p.Registry.Start)
+		return p.strikeProcess(ctx, f, p.Registry.Process, p.Registry.Start)
 	case APIServer:
-		return p.strikeProcess(ctx, f, p.APIServer(), p.StartAPIServer)
+		return p.strikeProcess(ctx, f, p.APIServer, p.StartAPIServer)
 	case Cloud:
 		repair, err := p.cloud.Break(alicloudtest.Fault{Kind: alicloudtest.FaultKind(f.Kind)})
 		if err != nil {
@@ -57,9 +57,11 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// strikeProcess strikes what somebody has to start again.
-func (p *place) strikeProcess(ctx context.Context, f Fault, process *cluster.Process, start func(context.Context) error) error {
-	unbound := context.WithoutCancel(ctx)
+// strikeProcess strikes what somebody has to start again: one fault after the other, as a start that is struck is one that failed.
+func (p *place) strikeProcess(ctx context.Context, f Fault, current func() *cluster.Process, start func(context.Context) error) error {
+	p.starting[f.Target].Lock()
+	defer p.starting[f.Target].Unlock()
+	process, unbound := current(), context.WithoutCancel(ctx)
 	switch f.Kind {
 	case pause:
 		if err := process.Pause(ctx); err != nil {
