@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/kritis-node/kritis-node/test/cluster"
 )
 
 // use is what a process, or the node, has in use.
@@ -18,6 +17,8 @@ type use struct {
 	Goroutines int `json:"goroutines,omitempty"`
 	Files      int `json:"files,omitempty"`
 	Mounts     int `json:"mounts,omitempty"`
+	// points are the node's mount points.
+	points []string
 }
 
 // slack is how many more than in the beginning there may be when nothing goes on: connections that are kept for a while have a
@@ -41,12 +42,24 @@ func (p *place) usage() (map[Target]use, error) {
 	// Its files are found at /proc/PID/root, PID being that of the process that keeps its mount namespace.
 	table, err := os.ReadFile(strings.TrimSuffix(p.Nodes()[0].Path(""), "root") + "mountinfo")
 	if err == nil {
-		all[nodeMounts] = use{Mounts: bytes.Count(table, []byte("\n"))}
+		points := mountPoints(table)
+		all[nodeMounts] = use{Mounts: len(points), points: points}
 	}
 	return all, err
 }
 
 const nodeMounts Target = "node"
+
+// mountPoints are those of a table as /proc/PID/mountinfo is.
+func mountPoints(table []byte) []string {
+	var points []string
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			points = append(points, fields[4])
+		}
+	}
+	return points
+}
 
 func useOf(pid int) (use, error) {
 	u := use{PID: pid}
@@ -68,11 +81,12 @@ func useOf(pid int) (use, error) {
 	return u, err
 }
 
-// awaitNoLeaks waits until nothing has more in use than in the beginning, and returns what has.
+// awaitNoLeaks waits until nothing has more in use than in the beginning, and returns what has. It is patient: a kubelet whose runtime was
+// restarted while a pod was removed tries again later.
 func (p *place) awaitNoLeaks(ctx context.Context, before map[Target]use) ([]string, map[Target]use) {
 	var now map[Target]use
 	var leaks []string
-	err := cluster.Await(ctx, "everything to be as before", func(context.Context) (err error) {
+	err := patient(ctx, "everything to be as before", func(context.Context) (err error) {
 		if now, err = p.usage(); err != nil {
 			leaks = []string{err.Error()}
 			return err
@@ -101,9 +115,19 @@ func compare(before, now map[Target]use) []string {
 			{"mounts", b.Mounts, n.Mounts, slack.Mounts},
 		} {
 			if c.is > c.was+c.slack {
-				leaks = append(leaks, fmt.Sprintf("the %s has %d %s, and had %d", t, c.is, c.what, c.was))
+				leaks = append(leaks, fmt.Sprintf("the %s has %d %s, and had %d%s", t, c.is, c.what, c.was, added(b.points, n.points)))
 			}
 		}
 	}
 	return leaks
+}
+
+// added names the first of what has been added, if anything is named at all.
+func added(before, now []string) string {
+	const most = 8
+	fresh := slices.DeleteFunc(slices.Clone(now), func(p string) bool { return slices.Contains(before, p) })
+	if len(fresh) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(fresh[:min(len(fresh), most)], ", ")
 }

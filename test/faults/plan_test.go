@@ -88,6 +88,16 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestMountsAreNamed: a leak that nobody can find is half a finding.
+func TestMountsAreNamed(t *testing.T) {
+	table := "25 1 0:22 / /sys rw shared:7 - sysfs sysfs rw\n31 1 0:26 / /run/new rw - tmpfs tmpfs rw\n\n"
+	before, now := use{Mounts: 1, points: []string{"/sys"}}, use{Mounts: 2, points: mountPoints([]byte(table))}
+	got := compare(map[Target]use{nodeMounts: before}, map[Target]use{nodeMounts: now})
+	if want := "the node has 2 mounts, and had 1: /run/new"; len(got) != 1 || got[0] != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestFit(t *testing.T) {
 	of := func(target Target, at, lasts int) Fault {
 		return Fault{Target: target, At: time.Duration(at) * time.Second, For: time.Duration(lasts) * time.Second}
