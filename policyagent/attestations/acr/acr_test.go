@@ -33,6 +33,7 @@ type cloud struct {
 	calls       []string // instance, note and URI
 	logins      int
 	listErr     error
+	noInstances bool
 	callErr     map[string]error // by note
 	loginErr    error
 	occurrences func(note, uri string) []alicloud.Occurrence
@@ -50,6 +51,9 @@ func (c *cloud) Instances(ctx context.Context, region string) ([]alicloud.Instan
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+	if c.noInstances {
+		return nil, err
 	}
 	return []alicloud.Instance{{ID: "cri-" + region, Name: "team", Region: region}}, err
 }
@@ -281,27 +285,31 @@ func TestInstances(t *testing.T) {
 		time.Sleep(time.Second)
 		ask(repo, "")
 		lists(2)
-		// A name that is not there is looked for again a minute later, not sooner, however many ask.
+		time.Sleep(againAfter)
+		// A name that is not there is looked for again a little later, not sooner, however many ask.
 		unknown := "unknown-registry.cn-hangzhou.cr.aliyuncs.com/a"
 		for range 50 {
 			ask(unknown, `this account has no ACR instance "unknown" in cn-hangzhou`)
 		}
-		lists(2)
-		time.Sleep(unknownFor)
+		lists(3)
+		time.Sleep(againAfter - 1)
 		ask(unknown, "this account has no ACR instance")
 		lists(3)
+		time.Sleep(1)
+		ask(unknown, "this account has no ACR instance")
+		lists(4)
 		// Other regions are lists of their own.
 		ask("team-registry.eu-central-1.cr.aliyuncs.com/a", "")
-		lists(4)
+		lists(5)
 		// A failure does not last.
 		c.listErr = errors.New("throttled")
 		ask("team-registry.cn-beijing.cr.aliyuncs.com/a", "listing the ACR instances of cn-beijing: throttled")
 		ask("unknown-registry.cn-beijing.cr.aliyuncs.com/a", "throttled")
-		lists(5)
-		c.listErr = nil
-		time.Sleep(failedFor)
-		ask("team-registry.cn-beijing.cr.aliyuncs.com/a", "")
 		lists(6)
+		c.listErr = nil
+		time.Sleep(againAfter)
+		ask("team-registry.cn-beijing.cr.aliyuncs.com/a", "")
+		lists(7)
 		// Names of images cannot make it remember, or ask about, regions without end.
 		for i := range maxRegions {
 			_, _ = s.Attestations(t.Context(), fmt.Sprintf("team-registry.xx-%d.cr.aliyuncs.com/a", i), digest)
@@ -310,9 +318,51 @@ func TestInstances(t *testing.T) {
 		if n := len(s.instances.regions); n != maxRegions {
 			t.Errorf("%d regions", n)
 		}
-		time.Sleep(unknownFor)
+		time.Sleep(instancesFor)
 		ask("team-registry.xx-99.cr.aliyuncs.com/a", "")
 	})
+}
+
+// An instance that was listed is believed in while lists fail or are empty: a cloud that fails must not deny what is attested.
+func TestInstancesStay(t *testing.T) {
+	for name, fail := range map[string]func(*cloud){
+		"list fails": func(c *cloud) { c.listErr = errors.New("throttled") }, "list is empty": func(c *cloud) { c.noInstances = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &cloud{}
+				s := newSource(t, c, notesOf("namespaces/qa"))
+				find := func(want bool) {
+					t.Helper()
+					if _, err := s.instances.find(t.Context(), place{"team", "cn-hangzhou"}); (err == nil) != want {
+						t.Errorf("after %d lists: %v", len(c.lists), err)
+					}
+				}
+				find(true)
+				fail(c)
+				time.Sleep(instancesFor)
+				for range 10 {
+					find(true)
+				}
+				if len(c.lists) != 2 {
+					t.Errorf("%d lists", len(c.lists))
+				}
+				time.Sleep(againAfter)
+				find(true)
+				if len(c.lists) != 3 {
+					t.Errorf("%d lists", len(c.lists))
+				}
+				time.Sleep(keptFor - instancesFor - againAfter - time.Second)
+				find(true)
+				time.Sleep(againAfter)
+				find(false)
+				c.listErr, c.noInstances = nil, false
+				find(false)
+				time.Sleep(againAfter)
+				find(true)
+			})
+		})
+	}
 }
 
 func TestNeeds(t *testing.T) {

@@ -3,6 +3,7 @@ package acr
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -12,11 +13,12 @@ import (
 )
 
 const (
-	// instancesFor is how long a region's instances count as they were listed; a name that is not among them is looked for
-	// again after unknownFor, and after a failure after failedFor.
+	// instancesFor is how long an instance counts as it was listed. After that, and for a name that was not listed, the region is listed
+	// again, at most every againAfter: lists fail, and one that is empty may be so by mistake.
 	instancesFor = 10 * time.Minute
-	unknownFor   = time.Minute
-	failedFor    = 10 * time.Second
+	againAfter   = 10 * time.Second
+	// keptFor is how long an instance is believed in that is no longer listed. Whoever asks one that is gone asks in vain.
+	keptFor = time.Hour
 	// maxRegions is how many regions are remembered. Images name regions, and whoever names images chooses them.
 	maxRegions = 32
 	// listTimeout bounds a list, which several may wait for.
@@ -34,9 +36,15 @@ type instances struct {
 
 // region is what is known of one.
 type region struct {
-	byName   map[string]alicloud.Instance
+	byName   map[string]listed
 	err      error
 	listedAt time.Time
+}
+
+// listed is an instance, and when it was listed last.
+type listed struct {
+	alicloud.Instance
+	at time.Time
 }
 
 func newInstances(list func(context.Context, string) ([]alicloud.Instance, error)) *instances {
@@ -64,14 +72,14 @@ func (i *instances) find(ctx context.Context, p place) (alicloud.Instance, error
 			known = r.Val.(region)
 		}
 	}
-	if known.err != nil {
+	instance, ok := known.byName[p.instance]
+	switch {
+	case ok:
+		return instance.Instance, nil
+	case known.err != nil:
 		return alicloud.Instance{}, fmt.Errorf("listing the ACR instances of %s: %w", p.region, known.err)
 	}
-	instance, ok := known.byName[p.instance]
-	if !ok {
-		return alicloud.Instance{}, fmt.Errorf("this account has no ACR instance %.64q in %s, or may not list it: allow cr:ListInstance; attestations in another account's cannot be read", p.instance, p.region)
-	}
-	return instance, nil
+	return alicloud.Instance{}, fmt.Errorf("this account has no ACR instance %.64q in %s, or may not list it: allow cr:ListInstance; attestations in another account's cannot be read", p.instance, p.region)
 }
 
 // known returns what is known of a place's region, if that is fresh enough for the place.
@@ -79,33 +87,40 @@ func (i *instances) known(p place) (region, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	r, ok := i.regions[p.region]
-	age := time.Since(r.listedAt)
-	limit := unknownFor
-	if _, has := r.byName[p.instance]; r.err != nil {
-		limit = failedFor
-	} else if has {
-		limit = instancesFor
+	if instance, has := r.byName[p.instance]; has && within(instance.at, instancesFor) {
+		return r, true
 	}
-	return r, ok && age >= 0 && age < limit
+	return r, ok && within(r.listedAt, againAfter)
+}
+
+// within says whether a time is less than so long ago. One in the future, by a clock that was set back, is not.
+func within(at time.Time, d time.Duration) bool {
+	age := time.Since(at)
+	return age >= 0 && age < d
 }
 
 // ask lists a region's instances and remembers them, or the failure.
 func (i *instances) ask(ctx context.Context, name string) (region, error) {
 	list, err := i.list(ctx, name)
-	fresh := region{byName: map[string]alicloud.Instance{}, err: err, listedAt: time.Now()}
-	for _, instance := range list {
-		fresh.byName[instance.Name] = instance
-	}
+	fresh := region{byName: map[string]listed{}, err: err, listedAt: time.Now()}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if _, ok := i.regions[name]; !ok && len(i.regions) >= maxRegions {
-		for other, r := range i.regions {
-			if age := time.Since(r.listedAt); age >= unknownFor {
-				delete(i.regions, other)
-			}
+	for name, instance := range i.regions[name].byName {
+		if within(instance.at, keptFor) {
+			fresh.byName[name] = instance
 		}
+	}
+	if err == nil {
+		for _, instance := range list {
+			fresh.byName[instance.Name] = listed{instance, fresh.listedAt}
+		}
+	}
+	if _, ok := i.regions[name]; !ok && len(i.regions) >= maxRegions {
+		maps.DeleteFunc(i.regions, func(_ string, r region) bool {
+			return !within(r.listedAt, instancesFor) || len(r.byName) == 0 && !within(r.listedAt, againAfter)
+		})
 		if len(i.regions) >= maxRegions {
-			return region{}, fmt.Errorf("images name more than %d regions within a minute: try again later", maxRegions)
+			return region{}, fmt.Errorf("images name more than %d regions: try again later", maxRegions)
 		}
 	}
 	i.regions[name] = fresh
