@@ -8,7 +8,7 @@ import (
 )
 
 // calm waits, after the last fault, until all that is attested has run. The clock of what goes through the API server runs from
-// the moment at which the kubelet hears it again: how long Kubernetes' own programs take for that is not the product's.
+// the moment at which the kubelet and pods hear it again: how long Kubernetes' own programs take for that is not the product's.
 func (s *soak) calm(ctx context.Context, r Round, items []*item) error {
 	ended := time.Now()
 	heard, err := s.control(ctx, r)
@@ -60,7 +60,8 @@ func (s *soak) calm(ctx context.Context, r Round, items []*item) error {
 	return ctx.Err()
 }
 
-// control makes a pod and waits until the kubelet has taken it up, which the plugin has no part in.
+// control makes a pod and waits until the kubelet has taken it up, and until pods reach the API server, both of which the product has no
+// part in.
 func (s *soak) control(ctx context.Context, r Round) (time.Time, error) {
 	name := fmt.Sprintf("control-%d", r.Number)
 	image := s.images.take(Load{Way: Direct, Attested: true})
@@ -75,6 +76,9 @@ func (s *soak) control(ctx context.Context, r Round) (time.Time, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		err = patient(ctx, "kube-proxy to lead to the API server", s.DialAPIService)
+	}
 	return time.Now(), err
 }
 

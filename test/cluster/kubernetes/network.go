@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -118,4 +119,14 @@ func run(ctx context.Context, input, program string, args ...string) error {
 		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(string(output)))
 	}
 	return nil
+}
+
+// DialAPIService returns an error unless the API server can be reached as pods reach it: through kube-proxy, which after an outage takes its
+// time to say so.
+func (c *Cluster) DialAPIService(ctx context.Context) error {
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(apiService, "443"))
+	if err != nil {
+		return fmt.Errorf("reaching the API server as a service: %w", err)
+	}
+	return connection.Close()
 }
