@@ -292,10 +292,10 @@ func TestInstances(t *testing.T) {
 			ask(unknown, `this account has no ACR instance "unknown" in cn-hangzhou`)
 		}
 		lists(3)
-		time.Sleep(againAfter - 1)
+		time.Sleep(againAfter - time.Nanosecond)
 		ask(unknown, "this account has no ACR instance")
 		lists(3)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		ask(unknown, "this account has no ACR instance")
 		lists(4)
 		// Other regions are lists of their own.
